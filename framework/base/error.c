@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The calling thread's last error text. Knows nothing of what failed. Any
+ * thread, any process; a forked child inherits the text of the thread that
+ * forked it. */
+#include "base/error.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+
+static _Thread_local char error_text[PFK_ERROR_TEXT_BYTES];
+
+PFK_EXPORT const char *prefork_last_error(void)
+{
+    return error_text;
+}
+
+static bool error_is_routine(int code)
+{
+    return code == EAGAIN || code == ETIMEDOUT || code == EINTR;
+}
+
+int pfk_error(int code, const char *format, ...)
+{
+    const int saved_errno = errno;
+    va_list values;
+
+    va_start(values, format);
+    (void)vsnprintf(error_text, sizeof(error_text), format, values);
+    va_end(values);
+    if (!error_is_routine(code))
+        pfk_log(PREFORK_LOG_DEBUG, "%s", error_text);
+    errno = saved_errno;
+    return -code;
+}
+
+int pfk_error_call(int code, const char *what)
+{
+    char reason[128];
+
+    if (strerror_r(code, reason, sizeof(reason)) != 0)
+        (void)snprintf(reason, sizeof(reason), "errno %d", code);
+    return pfk_error(code, "%s: %s", what, reason);
+}
