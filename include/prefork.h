@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* <prefork.h>: a prefork server.
+ *
+ * A pool is a master process, worker processes, a job table in shared memory
+ * and listening sockets. I/O threads of the workers accept connections, cut
+ * the bytes that arrive into messages and submit each as a job; job threads of
+ * any worker claim jobs and run handlers on them; the reply goes back to the
+ * connection. A worker may be killed at any instruction: its connections fall,
+ * its jobs are run again elsewhere, and it is replaced.
+ *
+ * Life cycle: create, set, handle, listen, share; then run or start, once;
+ * then destroy.
+ *
+ * Processes. prefork_pool_run makes the caller the master and returns when the
+ * pool has stopped. prefork_pool_start forks the master and returns; the
+ * caller is then a producer. Workers never return into the caller: they end by
+ * _exit(2), without atexit handlers. A pool handle used in a child that the
+ * caller forked by itself gives -ECHILD. Calls on one pool come from one
+ * thread at a time, except prefork_pool_stop.
+ *
+ * Signals. run takes over SIGTERM, SIGINT, SIGHUP and SIGCHLD (in the master,
+ * whoever that is) and restores their mask and dispositions on return: SIGTERM
+ * and SIGINT stop gracefully, a second one at once. SIGPIPE is never raised by
+ * the library. In workers every signal is blocked on every thread but the main
+ * one, and user code runs on the others.
+ *
+ * Threads. run and start fork, so they refuse with -EBUSY while the process
+ * has other threads, unless PREFORK_POOL_ALLOW_THREADS is set. */
+#ifndef PREFORK_H
+#define PREFORK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <prefork/clock.h>
+#include <prefork/error.h>
+#include <prefork/job.h>
+#include <prefork/table.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A pool, owned by the process that created it. */
+struct prefork_pool;
+/* An accepted connection, owned by the I/O thread that accepted it. */
+struct prefork_connection;
+
+/* -- The pool --------------------------------------------------------------- */
+
+/* Creates a pool with defaults for everything. The caller destroys *pool_out.
+ *   -ENOMEM  no memory */
+int prefork_pool_create(struct prefork_pool **pool_out);
+
+/* Ends a pool that does not run: closes its listening sockets, removes the
+ * paths of its Unix sockets, frees everything. A pool that was started is
+ * stopped first (gracefully, within its drain limit). NULL in *pool is
+ * allowed; *pool becomes NULL. In a forked child it only frees memory. */
+void prefork_pool_destroy(struct prefork_pool **pool);
+
+/* What can be set before run or start, and asked for at any time. */
+enum prefork_pool_option {
+    PREFORK_POOL_WORKERS = 1,            /* 1 ... 1,024; default: cores, by affinity and cgroup quota */
+    PREFORK_POOL_IO_THREADS = 2,         /* of each worker, 0 ... 64; default 1 */
+    PREFORK_POOL_JOB_THREADS = 3,        /* of each worker, 0 ... 64; default 2 */
+    PREFORK_POOL_SLOTS = 4,              /* 2 ... 1,048,576; default 1,024 */
+    PREFORK_POOL_REQUEST_BYTES = 5,      /* of a slot; default 8,192 */
+    PREFORK_POOL_REPLY_BYTES = 6,        /* of a slot; default 8,192 */
+    PREFORK_POOL_MAX_ATTEMPTS = 7,       /* claims of one job, 1 ... 254; default 3 */
+    PREFORK_POOL_OUTSIDE_PRODUCERS = 8,  /* lanes for the program's own threads, 1 ... 1,024; default 1 */
+    PREFORK_POOL_DRAIN_MS = 9,           /* limit of a graceful stop, 0 ... 86,400,000; default 30,000 */
+    PREFORK_POOL_READY_MS = 10,          /* a worker not ready by then is killed; default 30,000 */
+    PREFORK_POOL_BACKLOG = 11,           /* of each listening socket, 1 ... 65,535; default 4,096 (the kernel's
+                                            net.core.somaxconn caps it) */
+    PREFORK_POOL_ALLOW_THREADS = 12      /* 0 or 1; default 0. With 1, run and start fork although other threads
+                                            live: these must hold no lock that a handler takes, malloc's excepted */
+};
+
+/* Sets an option. -EINVAL: no such option, or out of range (the text has the
+ * range); -EBUSY: the pool was run or started already. */
+int prefork_pool_set(struct prefork_pool *pool, enum prefork_pool_option option, uint64_t value);
+
+/* Returns in *value_out what holds now, the default included. -EINVAL. */
+int prefork_pool_get(const struct prefork_pool *pool, enum prefork_pool_option option, uint64_t *value_out);
+
+/* Runs a job on a job thread of a worker. The request and reply lie in the
+ * job. Returns 0 (replied, or no reply), or a negative code that the submitter
+ * sees. It may block, crash or leak without harm to other workers; it must not
+ * call prefork_job_complete, and must not fork a child that uses the job. */
+typedef int (*prefork_handler_fn)(struct prefork_job *job, void *context);
+
+/* Gives a handler a name. `name` is copied; `context` is handed through, and
+ * lies in each worker as it was when run or start forked it.
+ *   -EEXIST  the name is taken; -EINVAL: empty, or over 63 bytes; -ENOSPC: 64
+ *   handlers exist; -EBUSY: the pool runs already */
+int prefork_pool_handle(struct prefork_pool *pool, const char *name, prefork_handler_fn handler, void *context);
+
+/* Returns the number of a handler, for struct prefork_submission, or -ENOENT. */
+int prefork_pool_handler_number(const struct prefork_pool *pool, const char *name);
+
+struct prefork_protocol;
+
+/* Binds and listens at once: what fails, fails here, and a port of 0 is known
+ * from here on. Connections wait in the backlog until workers run. Addresses:
+ *     tcp:127.0.0.1:7007   tcp:[::1]:0   tcp:*:7007 (IPv6 and IPv4)   unix:/path
+ * `protocol` is copied, its context and strings are not. The path of a Unix
+ * socket nobody listens on is replaced; it is removed at destroy.
+ *   -EINVAL  the address can't be read (the text shows the forms), or the
+ *            protocol names a handler that does not exist
+ *   -EADDRINUSE, -EADDRNOTAVAIL, -EACCES …   from bind(2), with the address
+ *   -EBUSY   the pool runs already */
+int prefork_pool_listen(struct prefork_pool *pool, const char *address, const struct prefork_protocol *protocol);
+
+/* Returns the address of listener `index` (from 0, in the order of listen
+ * calls) as it is really bound, in the same form; borrowed until destroy. NULL
+ * when there is no such listener. */
+const char *prefork_pool_address(const struct prefork_pool *pool, unsigned index);
+
+/* Initialises a shared region before any worker exists; 0 or -errno. */
+typedef int (*prefork_share_fn)(void *region, size_t bytes, void *context);
+
+/* Gives the pool a shared region of the user's own, which every worker sees at
+ * the same address, zero-filled and then initialised by `init` (may be NULL)
+ * in the calling process. What lies in it is the user's to guard, e.g. by a
+ * lock of <prefork/sync.h>; it ends with the last process. Once for each pool.
+ *   -EEXIST  the pool has one; -EINVAL: 0 bytes, or over kernel.shmmax;
+ *   -ENOMEM; what `init` returned; -EBUSY: the pool runs already */
+int prefork_pool_share(struct prefork_pool *pool, size_t bytes, prefork_share_fn init, void *context,
+                       void **region_out);
+
+/* Called once, in the master, when the first worker accepts connections. It
+ * must return soon: the master does nothing else meanwhile. */
+typedef void (*prefork_ready_fn)(struct prefork_pool *pool, void *context);
+
+/* Sets the function that is told of readiness; NULL for none. -EBUSY. */
+int prefork_pool_on_ready(struct prefork_pool *pool, prefork_ready_fn ready, void *context);
+
+/* Makes the calling process the master and serves until the pool is stopped:
+ * by SIGTERM, SIGINT or prefork_pool_stop. Returns 0 after a graceful stop.
+ *   -ETIMEDOUT  the drain limit passed, or a second signal came: workers were
+ *               killed; the text says how many
+ *   -EINVAL     nothing to do: no handler and no listener
+ *   -EBUSY      other threads live (the text says how many), or run already
+ *   and errors of prefork_table_create, fork(2) of the first worker excepted:
+ *   that is tried again. */
+int prefork_pool_run(struct prefork_pool *pool);
+
+/* Forks the master and returns when it has forked the first workers.
+ * *descriptor_out becomes readable when the master has ended; borrowed, the
+ * pool closes it. The caller goes on as a producer (prefork_pool_producer).
+ * When the caller's process dies, the pool stops gracefully. Errors as
+ * prefork_pool_run, and -EAGAIN from fork(2). */
+int prefork_pool_start(struct prefork_pool *pool, int *descriptor_out);
+
+/* Asks a pool that runs, or was started, to stop gracefully; the second call
+ * stops it at once. Returns without waiting. Any thread of the process that
+ * called run or start, and signal handlers (the text is not set).
+ *   -ESRCH  it does not run */
+int prefork_pool_stop(struct prefork_pool *pool);
+
+/* Waits for the master of a started pool to end. Returns what run would have
+ * returned; -EOWNERDEAD when the master was killed; -ETIMEDOUT when it lives
+ * at the deadline (told apart by the text); -ESRCH when it was not started. */
+int prefork_pool_wait(struct prefork_pool *pool, uint64_t deadline_ns);
+
+/* Opens outside producer `index` (from 0, below
+ * PREFORK_POOL_OUTSIDE_PRODUCERS) of a started pool for the calling thread;
+ * closed with prefork_lane_close before the pool is destroyed. Errors of
+ * prefork_lane_open; -ESRCH when the pool was not started. */
+int prefork_pool_producer(struct prefork_pool *pool, uint32_t index, struct prefork_lane **lane_out);
+
+/* Returns the pool's table once it runs or was started, else NULL. Borrowed
+ * until destroy. */
+struct prefork_table *prefork_pool_table(struct prefork_pool *pool);
+
+/* What the pool did so far. Set `size` to sizeof(struct prefork_pool_statistics). */
+struct prefork_pool_statistics {
+    size_t size;
+    uint64_t connections;    /* accepted */
+    uint64_t bytes_in;       /* read from connections */
+    uint64_t bytes_out;      /* written to connections */
+    uint64_t jobs;           /* completed */
+    uint64_t redelivered;    /* jobs taken over from dead workers */
+    uint64_t buried;         /* jobs given up after max_attempts deaths */
+    uint64_t workers_forked; /* since the start */
+    uint64_t workers_lost;   /* of these, ended without being told to */
+    uint32_t workers_ready;  /* now */
+};
+
+/* Fills *statistics_out; also after run returned, until destroy. -ESRCH: the
+ * pool never ran. */
+int prefork_pool_statistics(const struct prefork_pool *pool, struct prefork_pool_statistics *statistics_out);
+
+/* One worker, as the master knows it. Set `size`. */
+struct prefork_worker_status {
+    size_t size;
+    int32_t pid;          /* 0: the seat is empty */
+    uint32_t incarnation; /* how often the seat was filled */
+    uint32_t ready;       /* 1 once it accepts */
+    uint32_t first_lane;  /* its lanes are first_lane … first_lane + lanes - 1 */
+    uint32_t lanes;
+};
+
+/* Fills *status_out for the worker in `seat` (from 0). -ENOENT: no such seat;
+ * -ESRCH: the pool never ran. */
+int prefork_pool_worker(const struct prefork_pool *pool, uint32_t seat, struct prefork_worker_status *status_out);
+
+/* -- Protocols and connections ---------------------------------------------- */
+
+/* In which order jobs of one connection run and replies are written. */
+enum prefork_order {
+    PREFORK_ORDER_ORDERED = 0,  /* jobs in parallel, replies in the order of the requests */
+    PREFORK_ORDER_SERIAL = 1,   /* the next job is submitted after the last reply */
+    PREFORK_ORDER_UNORDERED = 2 /* jobs in parallel, replies as they come */
+};
+
+/* Finds the first message in `length` (> 0) bytes that have arrived. Returns
+ * its length, 0 when more bytes are needed, or -errno to fail the connection.
+ * `final` is 1 when no more bytes will come: what is no message then is
+ * dropped. `capacity` is the longest message that a job can carry. */
+typedef int64_t (*prefork_frame_fn)(struct prefork_connection *connection, const void *data, size_t length,
+                                    size_t capacity, int final, void *context);
+
+/* Does something with a message on the I/O thread, which must not block: calls
+ * prefork_connection_submit or prefork_connection_write. Returns 0; -EAGAIN
+ * when the message can't be taken now (a refused submit): it is offered again
+ * when there is room; another -errno fails the connection. */
+typedef int (*prefork_message_fn)(struct prefork_connection *connection, const void *message, size_t length,
+                                  void *context);
+
+/* Is told that a job ended with `status` (the handler's, or -EOWNERDEAD), or
+ * that a message could not be cut (-errno of frame). May write; returns 0 to go
+ * on, -errno to close after what was written is flushed. */
+typedef int (*prefork_failed_fn)(struct prefork_connection *connection, int status, void *context);
+
+/* Is told of the connection's begin or end. */
+typedef void (*prefork_connection_fn)(struct prefork_connection *connection, void *context);
+
+/* How bytes become jobs and results become bytes. All functions run on the
+ * connection's home thread. Set `size`; NULL and 0 take the default. */
+struct prefork_protocol {
+    size_t size;                   /* sizeof(struct prefork_protocol) */
+    const char *handler;           /* which handler gets the messages; NULL: `message` decides */
+    enum prefork_order order;      /* default ordered */
+    uint32_t max_in_flight;        /* jobs of one connection at once, 1 ... 1,024; default 16 */
+    prefork_frame_fn frame;        /* default: each piece that arrives is a message, cut at the capacity */
+    prefork_message_fn message;    /* default: submit to `handler` */
+    prefork_failed_fn failed;      /* default: close */
+    prefork_connection_fn opened;  /* default: nothing */
+    prefork_connection_fn closed;  /* default: nothing; the connection ends when it returns */
+    void *context;                 /* handed to all of them */
+};
+
+/* Return a ready-made protocol that hands messages to `handler`; borrowed until
+ * the next such call on the same thread (prefork_pool_listen copies it).
+ * raw: each piece that arrives is a message. lines: each line is one, its
+ * newline included; an unterminated last line is one without; a line longer
+ * than a request gets an error line, and the connection is closed. */
+const struct prefork_protocol *prefork_protocol_raw(const char *handler);
+const struct prefork_protocol *prefork_protocol_lines(const char *handler);
+
+/* Writes `length` bytes to the connection, behind the replies of all earlier
+ * messages when the order is ordered. Copied when they can't be sent at once.
+ * Home thread only. -ENOMEM; -EPIPE: the connection is closing. */
+int prefork_connection_write(struct prefork_connection *connection, const void *data, size_t length);
+
+/* Submits a message as a job; its reply is written to the connection. Home
+ * thread only. -EAGAIN: the table is full, or max_in_flight is reached;
+ * -EMSGSIZE: longer than a request; -ENOENT: no such handler number. */
+int prefork_connection_submit(struct prefork_connection *connection, uint32_t handler, const void *message,
+                              size_t length);
+
+/* Closes the connection after what was written, and what is in flight, is
+ * flushed. Home thread only; `closed` is called later. */
+void prefork_connection_close(struct prefork_connection *connection);
+
+/* A pointer of the user's own, NULL at first. Home thread only. */
+void prefork_connection_set_user(struct prefork_connection *connection, void *user);
+void *prefork_connection_user(const struct prefork_connection *connection);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* <prefork/table.h>: the job table alone.
+ *
+ * A table is a fixed number of slots in System V shared memory. Participants
+ * submit jobs to it and claim jobs from it, from any thread of any process of
+ * one family: the process that creates the table, and its children. Any of
+ * them may be killed at any machine instruction; after prefork_table_repair
+ * no job is lost, none was run by two at once, and nobody hangs.
+ *
+ *     submitter: reserve -> write the request -> submit -> wait -> collect
+ *     worker:    claim -> read the request, write the reply -> complete
+ *
+ * Life cycle. The master creates the table before it forks; children inherit
+ * the mapping. Each participating thread opens a lane, its own place in the
+ * table, and is the only one to use it. The master learns of a child's death
+ * by waitpid(2) and calls prefork_table_repair with the child's lanes; until
+ * then these lanes can't be opened again.
+ *
+ * Threads and fork. Calls that take a lane belong to the thread that opened
+ * it. Calls that take a table may come from any thread. A table handle works
+ * in children forked after its creation; a lane handle does not: in a child
+ * every call on it gives -ECHILD.
+ *
+ * Delivery is at least once: a job whose worker died is claimed again, up to
+ * the table's max_attempts. Source of the design: docs/ARCHITECTURE.md,
+ * docs/INVARIANTS.md. */
+#ifndef PREFORK_TABLE_H
+#define PREFORK_TABLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <prefork/clock.h>
+#include <prefork/job.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A process's view of a table. */
+struct prefork_table;
+/* A participant thread's place in a table. */
+struct prefork_lane;
+
+/* The geometry of a table, fixed when it is created. Set `size` to
+ * sizeof(struct prefork_table_options); a field that is 0 takes its default. */
+struct prefork_table_options {
+    size_t size;                 /* of this struct, as the caller compiled it */
+    uint32_t slots;              /* 2 ... 1,048,576; default 1,024 */
+    uint32_t request_bytes;      /* of each slot, 1 ... 1 GiB, rounded up to 64; default 8,192 */
+    uint32_t reply_bytes;        /* of each slot, likewise; default 8,192 */
+    uint32_t max_workers;        /* worker processes in one generation, 1 ... 1,024; default 1 */
+    uint32_t threads_per_worker; /* threads of one worker that open a lane, 1 ... 256; default 4 */
+    uint32_t generations;        /* generations of workers alive at once, 1 ... 8; default 2 */
+    uint32_t outside_producers;  /* lanes for threads that are no worker's, up to 1,024; default 1 */
+    uint32_t max_attempts;       /* claims of one job before it is given up, 1 ... 254; default 3 */
+};
+
+/* The master's own lane; the process that repairs the table holds it. */
+#define PREFORK_LANE_MASTER UINT32_C(1)
+
+/* Creates a table in two private segments (removed by the kernel with the last
+ * process that maps them, whatever killed it) and one eventfd for each lane.
+ * `options` may be NULL. The caller destroys *table_out with
+ * prefork_table_destroy. Call it before forking the participants.
+ *   -EINVAL    an option is out of range; the text names it, or the table
+ *              would need more than 4,094 lanes, or more than kernel.shmmax
+ *   -EMFILE    fewer descriptors left than lanes; the text has the number
+ *   -ENOMEM, -ENOSPC   no memory, or no segment id (kernel.shmmni, shmall)
+ * May block while the kernel provides every page of the table. */
+int prefork_table_create(const struct prefork_table_options *options, struct prefork_table **table_out);
+
+/* Releases this process's view: mapping, eventfds, memory. The table itself
+ * ends with the last process. Lanes that this process opened must be closed.
+ * NULL in *table is allowed; *table becomes NULL. A child may call it too. */
+void prefork_table_destroy(struct prefork_table **table);
+
+/* Returns the lane number of thread `thread` (from 0) of the worker in seat
+ * `seat` (from 0) of generation `generation` (taken modulo the table's
+ * generations), or 0 when the table has no such lane. */
+uint32_t prefork_table_worker_lane(const struct prefork_table *table, uint32_t seat, uint32_t generation,
+                                   uint32_t thread);
+
+/* Returns the lane number of outside producer `index` (from 0), or 0 when the
+ * table has no such lane. */
+uint32_t prefork_table_outside_lane(const struct prefork_table *table, uint32_t index);
+
+/* Returns how many lanes the table has; they are numbered from 1. */
+uint32_t prefork_table_lanes(const struct prefork_table *table);
+
+/* Returns the capacity of the request and reply region of each slot, in bytes. */
+size_t prefork_table_request_bytes(const struct prefork_table *table);
+size_t prefork_table_reply_bytes(const struct prefork_table *table);
+
+/* Opens lane `number` for the calling thread, which is then the only one to
+ * use *lane_out and closes it with prefork_lane_close.
+ *   -EINVAL  the table has no such lane
+ *   -EBUSY   the lane is in use, or its last holder died and
+ *            prefork_table_repair was not yet called for it
+ *   -ENOMEM  no memory for the private part */
+int prefork_lane_open(struct prefork_table *table, uint32_t number, struct prefork_lane **lane_out);
+
+/* Leaves the table in order: hands back a claimed job, abandons reserved
+ * slots, detaches submitted jobs that were not collected (their results are
+ * dropped), and makes the lane free for others. NULL in *lane is allowed;
+ * *lane becomes NULL. A child that inherited the handle just forgets it. */
+void prefork_lane_close(struct prefork_lane **lane);
+
+/* Returns the lane's number; 0 in a forked child. */
+uint32_t prefork_lane_number(const struct prefork_lane *lane);
+
+/* -- Submitting ------------------------------------------------------------ */
+
+/* Reserves a slot for one job and returns the job's id. When the table is
+ * full, waits until `deadline_ns` for a slot.
+ *   -EAGAIN     full, and the deadline is PREFORK_NO_WAIT
+ *   -ETIMEDOUT  full until the deadline
+ *   -EINTR      prefork_lane_interrupt was called
+ *   -ECHILD     the lane belongs to the parent process */
+int prefork_lane_reserve(struct prefork_lane *lane, uint64_t deadline_ns, uint64_t *job_out);
+
+/* Returns the request region of a reserved slot, *capacity_out bytes, to be
+ * written before submit; NULL when `job` is not reserved by this lane. */
+void *prefork_lane_request_buffer(struct prefork_lane *lane, uint64_t job, size_t *capacity_out);
+
+/* How a job is submitted. */
+enum {
+    /* Nobody will collect it: its slot is freed as soon as it is complete. */
+    PREFORK_SUBMIT_DETACHED = 1,
+    /* Its completion is announced by prefork_lane_wake_fd and found by
+     * prefork_lane_next; without it the submitter calls prefork_lane_wait. */
+    PREFORK_SUBMIT_NOTIFY = 2
+};
+
+/* What goes with a job. Set `size` to sizeof(struct prefork_submission). */
+struct prefork_submission {
+    size_t size;          /* of this struct, as the caller compiled it */
+    size_t request_bytes; /* how much of the request buffer is the request */
+    uint32_t handler;     /* a number for the worker, 0 ... 65,535 */
+    uint32_t flags;       /* PREFORK_SUBMIT_* */
+    void *user;           /* given back in struct prefork_result; private, never in shared memory */
+};
+
+/* Submits a reserved job: from here on it is accepted, and ends exactly once.
+ * A worker that sleeps is woken. The request must not be touched any more.
+ *   -EMSGSIZE  request_bytes exceeds the capacity; the job stays reserved
+ *   -EINVAL    `job` is not reserved by this lane, or a field is out of range
+ *   -ECHILD    the lane belongs to the parent process */
+int prefork_lane_submit(struct prefork_lane *lane, uint64_t job, const struct prefork_submission *submission);
+
+/* Reserves, copies `request` and submits, in one call; submission->request_bytes
+ * is the length. Errors of prefork_lane_reserve and _submit; -EMSGSIZE comes
+ * before a slot is taken or a byte is written. */
+int prefork_lane_put(struct prefork_lane *lane, const void *request, const struct prefork_submission *submission,
+                     uint64_t deadline_ns, uint64_t *job_out);
+
+/* Gives a reserved slot back without submitting it.
+ *   -EINVAL  `job` is not reserved by this lane */
+int prefork_lane_abandon(struct prefork_lane *lane, uint64_t job);
+
+/* How a job ended. */
+struct prefork_result {
+    uint64_t job;         /* its id */
+    void *user;           /* as submitted */
+    const void *reply;    /* in the slot; borrowed until collect or detach */
+    size_t reply_bytes;   /* clamped to the slot, whatever the worker wrote */
+    int status;           /* 0, or the handler's negative code; -EOWNERDEAD:
+                             max_attempts workers died with it */
+    uint32_t attempts;    /* how often it was claimed, hand-backs not counted */
+};
+
+/* Waits until the job is complete and fills *result_out; the slot stays the
+ * submitter's until prefork_lane_collect.
+ *   -EAGAIN     not complete, and the deadline is PREFORK_NO_WAIT
+ *   -ETIMEDOUT  not complete at the deadline; it can be waited for again
+ *   -EINTR      prefork_lane_interrupt was called
+ *   -EINVAL     `job` is not one that this lane submitted and may collect
+ *   -ESTALE     the slot no longer holds the job: shared memory was damaged */
+int prefork_lane_wait(struct prefork_lane *lane, uint64_t job, uint64_t deadline_ns,
+                      struct prefork_result *result_out);
+
+/* Gives the slot of a complete job back; result and reply end here.
+ *   -EBUSY   not complete yet
+ *   -EINVAL  as prefork_lane_wait */
+int prefork_lane_collect(struct prefork_lane *lane, uint64_t job);
+
+/* Gives up the interest in a submitted job: it still runs, its result is
+ * dropped and its slot freed. Also for a job that is complete already.
+ *   -EINVAL  as prefork_lane_wait */
+int prefork_lane_detach(struct prefork_lane *lane, uint64_t job);
+
+/* -- Completions and room in an event loop --------------------------------- */
+
+/* Returns the lane's eventfd, to be watched for reading: it becomes readable
+ * when prefork_lane_next or prefork_lane_reserve may succeed after it said
+ * -EAGAIN. Borrowed; the loop must not close it. Never fails on a lane that is
+ * this process's, -ECHILD otherwise. */
+int prefork_lane_wake_fd(const struct prefork_lane *lane);
+
+/* Returns the next complete job among those submitted with
+ * PREFORK_SUBMIT_NOTIFY, each once; collect or detach it when done with it.
+ *   -EAGAIN  none; the eventfd is cleared and tells when to look again
+ * The loop is: when the eventfd is readable, call until -EAGAIN. */
+int prefork_lane_next(struct prefork_lane *lane, struct prefork_result *result_out);
+
+/* After a refused reserve: asks for a wake-up through the eventfd when a slot
+ * is free. Returns 1 when a slot seems free already (try again now), else 0.
+ * One request, one wake-up; a wake-up may be in vain. */
+int prefork_lane_want_room(struct prefork_lane *lane);
+
+/* Makes the lane's present or next blocking call (reserve, claim, wait) return
+ * -EINTR, soon: a sleeper looks at it when it is woken, within about a second
+ * at the worst; repeat the call to hurry it. Any thread of the process, and
+ * signal handlers. */
+void prefork_lane_interrupt(struct prefork_lane *lane);
+
+/* -- Working --------------------------------------------------------------- */
+
+/* Claims the oldest job, waiting for one until `deadline_ns`. A lane holds one
+ * job at a time; *job_out is valid until it is completed or handed back.
+ *   -EAGAIN     none, and the deadline is PREFORK_NO_WAIT
+ *   -ETIMEDOUT  none until the deadline
+ *   -EINTR      prefork_lane_interrupt was called
+ *   -EBUSY      the lane holds a job already
+ *   -ECHILD     the lane belongs to the parent process */
+int prefork_lane_claim(struct prefork_lane *lane, uint64_t deadline_ns, struct prefork_job **job_out);
+
+/* Ends the job with `status` (0, or a negative code for the submitter) and the
+ * reply that was declared; the submitter is told. The handle ends here.
+ *   -EINVAL  `status` is positive; the job stays claimed
+ *   -ESTALE  the job was taken away meanwhile (fencing); it counts as not done */
+int prefork_job_complete(struct prefork_job *job, int status);
+
+/* Gives the job back to be claimed by another; doesn't count as an attempt.
+ * The handle ends here.
+ *   -ESTALE  the job was taken away meanwhile (fencing) */
+int prefork_job_hand_back(struct prefork_job *job);
+
+/* -- The master's duties ---------------------------------------------------- */
+
+/* What a repair found. Set `size` to sizeof(struct prefork_repair). */
+struct prefork_repair {
+    size_t size;
+    uint32_t redelivered; /* claimed jobs of the dead, ready again */
+    uint32_t buried;      /* jobs given up: max_attempts workers died with them */
+    uint32_t freed;       /* slots that the dead had reserved, or that only they could collect */
+    uint32_t detached;    /* live jobs whose submitter is dead; they will run */
+    uint32_t deferred;    /* slots that kept moving: call again with the same lanes */
+    uint32_t suspect;     /* words that no participant writes: shared memory was damaged */
+};
+
+/* Pays the debts of dead participants: makes their claimed jobs claimable,
+ * frees what only they could free, wakes everybody who might have waited for
+ * them. `lanes` holds the numbers of lanes whose process has been reaped
+ * (waitpid), or whose thread has ended without closing them; calling it for a
+ * living one breaks the promise that no job is run by two at once.
+ * Afterwards these lanes can be opened again, unless out->deferred is not 0.
+ * Idempotent: killed in the middle, it is simply run again. One caller at a
+ * time, the master; never blocks, bounded in time (about 5 ns for each slot).
+ * `repair_out` may be NULL.
+ *   -EINVAL  no such lane */
+int prefork_table_repair(struct prefork_table *table, const uint32_t *lanes, uint32_t n_lanes,
+                         struct prefork_repair *repair_out);
+
+/* Walks a table that nobody is using and checks every invariant of
+ * docs/INVARIANTS.md. Returns 0, or the number of the first broken invariant;
+ * prefork_last_error() then names the slot, lane or cell, and what was found.
+ * Reads only, trusts nothing it reads, bounded in time. While participants
+ * are active its answer means nothing. -ENOMEM: no memory for its notes. */
+int prefork_table_verify(const struct prefork_table *table);
+
+/* Sums over all lanes since the table was created; each is exact to within one
+ * event for each participant that was killed. Set `size` to
+ * sizeof(struct prefork_statistics). */
+struct prefork_statistics {
+    size_t size;
+    uint64_t submitted;    /* accepted jobs */
+    uint64_t claimed;      /* claims, those of redelivered jobs included */
+    uint64_t completed;    /* jobs completed by a worker, whatever their status */
+    uint64_t failed;       /* of these, with a status other than 0 */
+    uint64_t handed_back;  /* claims given back */
+    uint64_t collected;    /* results taken or dropped by their submitter */
+    uint64_t refused;      /* reserves that found the table full */
+    uint64_t slept;        /* waits of claimers, submitters and reservers in the kernel */
+    uint64_t woken;        /* posts and eventfd writes that woke somebody */
+    uint64_t redelivered;  /* claimed jobs taken over from the dead */
+    uint64_t buried;       /* jobs given up after max_attempts deaths */
+    uint64_t repairs;      /* passes of prefork_table_repair */
+    uint64_t suspect;      /* damaged words that repairs met */
+    uint32_t slots;        /* slots by state, from a scan just now; they add up */
+    uint32_t free_slots;   /* FREE, and on the way there */
+    uint32_t reserved_slots;
+    uint32_t ready_slots;  /* READY, and on the way there */
+    uint32_t claimed_slots;
+    uint32_t done_slots;
+    /* Latencies of one job in 64: counts by floor(log2(nanoseconds)). */
+    uint64_t waited_log2_ns[32]; /* from submit to claim */
+    uint64_t ran_log2_ns[32];    /* from claim to complete */
+};
+
+/* Fills *statistics_out. Any process of the family, any thread; never blocks. */
+int prefork_table_statistics(const struct prefork_table *table, struct prefork_statistics *statistics_out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
