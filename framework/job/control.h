@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The control segment: what only the master writes and everybody may read.
+ * Workers map it read-only. Also the counters that the layers above keep in
+ * their lanes. */
+#ifndef PFK_JOB_CONTROL_H
+#define PFK_JOB_CONTROL_H
+
+#include <stdint.h>
+
+#include "prefork/table.h"
+
+/* What the master asks of all workers; it only ever grows. */
+enum pfk_phase {
+    PFK_PHASE_RUNNING = 0,
+    PFK_PHASE_DRAINING = 1,  /* accept and read nothing new; finish what is in flight */
+    PFK_PHASE_FINISHING = 2, /* nobody submits any more; run the table empty and leave */
+};
+
+/* A worker's seat as the master tells it to others. */
+struct pfk_seat {
+    int32_t pid;          /* 0: empty */
+    uint32_t incarnation; /* how often it was filled */
+    uint32_t generation;
+    uint32_t ready;      /* 1 once it said so */
+    uint64_t started_ns; /* CLOCK_MONOTONIC */
+};
+
+/* Master only. */
+void pfk_control_set_phase(struct prefork_table *table, enum pfk_phase phase);
+void pfk_control_set_seat(struct prefork_table *table, uint32_t seat, const struct pfk_seat *status);
+
+/* Anybody. A seat is read field by field: a hint for people and tests. */
+enum pfk_phase pfk_control_phase(const struct prefork_table *table);
+void pfk_control_seat(const struct prefork_table *table, uint32_t seat, struct pfk_seat *status_out);
+
+/* Makes this process, a child, a participant that is not the master: its
+ * mapping of the control segment becomes read-only, and children that it may
+ * fork get no mapping of the table at all. 0 or -errno. */
+int pfk_control_enter_child(struct prefork_table *table);
+
+/* Counters of a lane beyond those of the table itself; cumulative, never reset,
+ * written by the lane's thread only. */
+enum pfk_lane_counter {
+    PFK_COUNT_CONNECTIONS,        /* accepted */
+    PFK_COUNT_CONNECTIONS_SERVED, /* closed after at least one reply was written */
+    PFK_COUNT_BYTES_IN,
+    PFK_COUNT_BYTES_OUT,
+    PFK_COUNT_ACCEPT_ERRORS,
+    PFK_COUNT_JOBS, /* completed by this lane; kept by the table */
+    PFK_LANE_COUNTERS
+};
+
+void pfk_lane_count(struct prefork_lane *lane, enum pfk_lane_counter counter, uint64_t by);
+
+/* Reads one lane's counter (a hint: whoever may write the table may lie). */
+uint64_t pfk_table_counter(const struct prefork_table *table, uint32_t lane, enum pfk_lane_counter counter);
+/* The sum over all lanes. */
+uint64_t pfk_table_counter_sum(const struct prefork_table *table, enum pfk_lane_counter counter);
+
+#endif
