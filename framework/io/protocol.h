@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A protocol with its defaults filled in and its handler's name resolved. */
+#ifndef PFK_IO_PROTOCOL_H
+#define PFK_IO_PROTOCOL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "prefork.h"
+
+struct pfk_protocol {
+    struct prefork_protocol face; /* frame is never NULL; message and failed may be: the defaults are built in;
+                                     handler is NULL: the name was resolved */
+    uint32_t handler;             /* for the default `message` */
+    bool has_handler;
+};
+
+/* Completes `given`, whose handler has the number `handler` (-1 when it names
+ * none). Copies the struct, borrows its context.
+ *   -EINVAL  size, order or max_in_flight is out of range, or the protocol has
+ *            neither a handler nor a `message` */
+int pfk_protocol_complete(const struct prefork_protocol *given, int handler, struct pfk_protocol *protocol_out);
+
+#endif
