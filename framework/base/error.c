@@ -40,9 +40,7 @@ int pfk_error(int code, const char *format, ...)
 
 int pfk_error_call(int code, const char *what)
 {
-    char reason[128];
-
-    if (strerror_r(code, reason, sizeof(reason)) != 0)
-        (void)snprintf(reason, sizeof(reason), "errno %d", code);
-    return pfk_error(code, "%s: %s", what, reason);
+    /* strerror is safe between threads in glibc since 2.32 and in musl; the two
+     * kinds of strerror_r differ in what they return */
+    return pfk_error(code, "%s: %s", what, strerror(code));
 }

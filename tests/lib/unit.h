@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The main program of a Check suite: every case becomes a line of TAP.
+ *
+ *     static Suite *error_suite(void) { ... }
+ *     PFK_UNIT_MAIN(error_suite)
+ *
+ * Each case runs in a process of its own with Check's limit of 4 s, unless the
+ * TCase sets another, times PFK_TEST_TIME_FACTOR. CK_FORK=no runs all cases in
+ * one process, for a debugger or valgrind. */
+#ifndef PFK_TESTS_LIB_UNIT_H
+#define PFK_TESTS_LIB_UNIT_H
+
+#include <check.h>
+
+/* Runs the suite and prints TAP on standard output. Returns the exit status of
+ * main: 0 when every case passed. */
+int pfk_unit_run(Suite *suite);
+
+#define PFK_UNIT_MAIN(make_suite)            \
+    int main(void)                           \
+    {                                        \
+        return pfk_unit_run(make_suite());   \
+    }
+
+#endif
