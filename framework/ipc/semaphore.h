@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* prefork_semaphore without error texts and checks: for the hot paths of the table. Whoever calls these has
+ * initialised the object, or maps what somebody initialised. */
+#ifndef PFK_IPC_SEMAPHORE_H
+#define PFK_IPC_SEMAPHORE_H
+
+#include <errno.h>
+#include <semaphore.h>
+
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "prefork/sync.h"
+
+_Static_assert(sizeof(sem_t) <= sizeof(struct prefork_semaphore), "sem_t fits");
+_Static_assert(_Alignof(sem_t) <= _Alignof(struct prefork_semaphore), "sem_t is aligned");
+
+/* The C library's object. sem_getvalue takes a pointer to non-const but only reads. */
+static inline sem_t *pfk_semaphore_native(const struct prefork_semaphore *semaphore)
+{
+    return (sem_t *)(uintptr_t)semaphore->opaque;
+}
+
+/* 0, or -EINVAL: more than SEM_VALUE_MAX. */
+static inline int pfk_semaphore_init(struct prefork_semaphore *semaphore, unsigned value)
+{
+    return sem_init(pfk_semaphore_native(semaphore), 1, value) == 0 ? 0 : -errno;
+}
+
+/* 0, or -EOVERFLOW. Async-signal-safe but for errno. */
+static inline int pfk_semaphore_post(struct prefork_semaphore *semaphore)
+{
+    return PFK_LIKELY(sem_post(pfk_semaphore_native(semaphore)) == 0) ? 0 : -errno;
+}
+
+/* Never negative: Linux shows no count of sleepers. */
+static inline int pfk_semaphore_value(const struct prefork_semaphore *semaphore)
+{
+    int value = 0;
+
+    (void)sem_getvalue(pfk_semaphore_native(semaphore), &value);
+    return value;
+}
+
+/* 0, or -EAGAIN. One compare-and-swap; no system call. */
+static inline int pfk_semaphore_try(struct prefork_semaphore *semaphore)
+{
+    return sem_trywait(pfk_semaphore_native(semaphore)) == 0 ? 0 : -errno;
+}
+
+/* As prefork_semaphore_wait: 0, -EAGAIN, -ETIMEDOUT, -EINTR. */
+static inline int pfk_semaphore_wait(struct prefork_semaphore *semaphore, uint64_t deadline_ns)
+{
+    struct timespec at;
+
+    if (deadline_ns == PREFORK_NO_WAIT)
+        return pfk_semaphore_try(semaphore);
+    if (deadline_ns == PREFORK_NO_DEADLINE)
+        return sem_wait(pfk_semaphore_native(semaphore)) == 0 ? 0 : -errno;
+    at = pfk_clock_timespec(deadline_ns);
+    return sem_clockwait(pfk_semaphore_native(semaphore), CLOCK_MONOTONIC, &at) == 0 ? 0 : -errno;
+}
+
+#endif
