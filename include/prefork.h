@@ -36,6 +36,7 @@
 #include <prefork/error.h>
 #include <prefork/job.h>
 #include <prefork/table.h>
+#include <prefork/version.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -98,6 +99,7 @@ int prefork_pool_handle(struct prefork_pool *pool, const char *name, prefork_han
 /* Returns the number of a handler, for struct prefork_submission, or -ENOENT. */
 int prefork_pool_handler_number(const struct prefork_pool *pool, const char *name);
 
+/* What a listener's connections speak; defined below. */
 struct prefork_protocol;
 
 /* Binds and listens at once: what fails, fails here, and a port of 0 is known

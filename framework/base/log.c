@@ -58,7 +58,8 @@ static void log_write_stderr(enum prefork_log_level level, const char *text)
         length = (int)sizeof(line) - 1;
         line[length - 1] = '\n';
     }
-    if (poll(&stderr_ready, 1, 0) == 1 && (stderr_ready.revents & POLLOUT) != 0) {
+    /* a pipe without a reader is writable too, and writing to it would raise SIGPIPE */
+    if (poll(&stderr_ready, 1, 0) == 1 && (stderr_ready.revents & (POLLOUT | POLLERR)) == POLLOUT) {
         ssize_t written = write(STDERR_FILENO, line, (size_t)length);
         (void)written; /* nothing better can be done about a lost log line */
     }

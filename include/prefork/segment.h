@@ -42,6 +42,7 @@ extern "C" {
 /* A handle, private to the process. */
 struct prefork_segment;
 
+/* How a segment is mapped. A write through READ_ONLY raises SIGSEGV. */
 enum prefork_segment_access { PREFORK_SEGMENT_READ_WRITE = 0, PREFORK_SEGMENT_READ_ONLY = 1 };
 
 /* How a segment is found. */
@@ -80,6 +81,7 @@ struct prefork_segment_options {
     uint32_t owner_uid; /* an existing one must be owned and created by this uid or root; default: self */
 };
 
+/* The defaults of struct prefork_segment_options. */
 #define PREFORK_SEGMENT_OPTIONS_INIT                                                                                   \
     {                                                                                                                  \
         sizeof(struct prefork_segment_options), PREFORK_SEGMENT_BY_NOTHING, 0, -1, NULL, 'p', 0, 0600u, 1,             \
@@ -218,6 +220,7 @@ struct prefork_segment_layout {
     const char *lock_path;
 };
 
+/* The defaults of struct prefork_segment_layout. */
 #define PREFORK_SEGMENT_LAYOUT_INIT                                                                                    \
     {                                                                                                                  \
         sizeof(struct prefork_segment_layout), 1u, 0u, NULL, NULL, NULL                                                \

@@ -115,6 +115,7 @@ int prefork_mutex_unlock(struct prefork_mutex *mutex);
  * A lock file is never removed: one that is removed while locked lets a second party lock a new file of that name. */
 struct prefork_file_lock;
 
+/* Many may hold it shared, or one exclusive. */
 enum prefork_file_lock_kind { PREFORK_FILE_LOCK_SHARED = 0, PREFORK_FILE_LOCK_EXCLUSIVE = 1 };
 
 /* Opens the file, and makes it with permission bits `mode` if it is absent. A symbolic link is not followed.
