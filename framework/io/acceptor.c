@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "io/acceptor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "io/connection.h"
+
+/* Connections accepted before others in the loop are served. */
+#define ACCEPTOR_BATCH           16
+#define ACCEPTOR_REST_S          0.010
+#define ACCEPTOR_REST_MAX_S      0.100
+#define ACCEPTOR_SHORTAGE_ENDS_S 1.0
+
+struct pfk_acceptor_port {
+    struct pfk_acceptor *acceptor;
+    const struct pfk_listener *listener;
+    const struct pfk_protocol *protocol;
+    ev_io watcher;
+    bool broken; /* its socket failed for good */
+};
+
+/* -- Shortage --------------------------------------------------------------- */
+
+static void acceptor_watch(struct pfk_acceptor *acceptor, bool watch)
+{
+    for (size_t i = 0; i < acceptor->n_ports; i++) {
+        struct pfk_acceptor_port *port = &acceptor->ports[i];
+
+        if (watch && !port->broken)
+            ev_io_start(acceptor->loop->ev, &port->watcher);
+        else
+            ev_io_stop(acceptor->loop->ev, &port->watcher);
+    }
+}
+
+static void acceptor_open_reserve(struct pfk_acceptor *acceptor)
+{
+    if (acceptor->reserve_fd < 0)
+        acceptor->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* Accepts and closes: the client learns at once that it can't be served. */
+static void acceptor_turn_away(struct pfk_acceptor *acceptor, const struct pfk_acceptor_port *port)
+{
+    for (int i = 0; i < ACCEPTOR_BATCH && acceptor->reserve_fd >= 0; i++) {
+        int fd;
+
+        pfk_fd_close(&acceptor->reserve_fd);
+        fd = accept4(port->watcher.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0)
+            acceptor->turned_away++;
+        else
+            i = ACCEPTOR_BATCH;
+        pfk_fd_close(&fd);
+        acceptor_open_reserve(acceptor);
+    }
+}
+
+static void acceptor_begin_shortage(struct pfk_acceptor *acceptor, int code)
+{
+    acceptor->failed_at = ev_now(acceptor->loop->ev);
+    if (acceptor->short_of_descriptors)
+        return;
+    acceptor->short_of_descriptors = true;
+    acceptor->turned_away = 0;
+    pfk_log(PREFORK_LOG_WARNING,
+            "accept: %s (this process may have %" PRIu64 "); connections wait until some are closed; raise ulimit -n",
+            code == EMFILE   ? "this process has no descriptors left"
+            : code == ENFILE ? "the system has no descriptors left"
+                             : "the kernel has no memory for sockets",
+            pfk_fd_limit());
+}
+
+static void acceptor_end_shortage(struct pfk_acceptor *acceptor)
+{
+    if (ev_now(acceptor->loop->ev) < acceptor->failed_at + ACCEPTOR_SHORTAGE_ENDS_S)
+        return;
+    acceptor->short_of_descriptors = false;
+    pfk_log(PREFORK_LOG_INFO, "accept: descriptors are back; %" PRIu64 " connections were turned away meanwhile",
+            acceptor->turned_away);
+}
+
+static void acceptor_rest(struct pfk_acceptor *acceptor, const struct pfk_acceptor_port *port, int code)
+{
+    acceptor_begin_shortage(acceptor, code);
+    if (acceptor->rest_s >= ACCEPTOR_REST_MAX_S && (code == EMFILE || code == ENFILE))
+        acceptor_turn_away(acceptor, port);
+    acceptor->rest_s = acceptor->rest_s * 2 < ACCEPTOR_REST_MAX_S ? acceptor->rest_s * 2 : ACCEPTOR_REST_MAX_S;
+    if (acceptor->rest_s < ACCEPTOR_REST_S)
+        acceptor->rest_s = ACCEPTOR_REST_S;
+    acceptor_watch(acceptor, false);
+    ev_timer_stop(acceptor->loop->ev, &acceptor->rest);
+    ev_timer_set(&acceptor->rest, acceptor->rest_s, 0.);
+    ev_timer_start(acceptor->loop->ev, &acceptor->rest);
+}
+
+static void acceptor_on_rested(struct ev_loop *ev, ev_timer *watcher, int events)
+{
+    struct pfk_acceptor *acceptor = watcher->data;
+
+    (void)ev;
+    (void)events;
+    acceptor_open_reserve(acceptor);
+    acceptor_watch(acceptor, true);
+}
+
+/* -- Accepting -------------------------------------------------------------- */
+
+/* Errors of one connection that came with it, or of the network; accept(2). */
+static bool acceptor_error_passes(int code)
+{
+    switch (code) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPERM:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENONET:
+    case EOPNOTSUPP:
+    case ETIMEDOUT:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool acceptor_error_is_shortage(int code)
+{
+    return code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM;
+}
+
+/* Returns whether to try the next one. */
+static bool acceptor_fail(struct pfk_acceptor_port *port, int code)
+{
+    if (code == EAGAIN || code == EWOULDBLOCK)
+        return false;
+    pfk_loop_count(port->acceptor->loop, PFK_COUNT_ACCEPT_ERRORS, 1);
+    if (acceptor_error_passes(code))
+        return true;
+    if (acceptor_error_is_shortage(code)) {
+        acceptor_rest(port->acceptor, port, code);
+        return false;
+    }
+    port->broken = true;
+    ev_io_stop(port->acceptor->loop->ev, &port->watcher);
+    (void)pfk_error_call(code, "accept4");
+    pfk_log(PREFORK_LOG_ERROR, "%s on %s; this thread accepts no more there", prefork_last_error(),
+            pfk_listener_address(port->listener));
+    return false;
+}
+
+static void acceptor_on_readable(struct ev_loop *ev, ev_io *watcher, int events)
+{
+    struct pfk_acceptor_port *port = watcher->data;
+
+    (void)ev;
+    (void)events;
+    for (int i = 0; i < ACCEPTOR_BATCH; i++) {
+        const int fd = accept4(watcher->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        if (fd < 0) {
+            if (!acceptor_fail(port, errno))
+                return;
+            continue;
+        }
+        port->acceptor->rest_s = 0;
+        if (port->acceptor->short_of_descriptors)
+            acceptor_end_shortage(port->acceptor);
+        (void)pfk_connection_open(port->acceptor->loop, fd, port->protocol);
+    }
+}
+
+/* -- Beginning and end ------------------------------------------------------ */
+
+int pfk_acceptor_start(struct pfk_acceptor *acceptor, struct pfk_loop *loop, const struct pfk_io_port *ports,
+                       size_t n_ports)
+{
+    *acceptor = (struct pfk_acceptor){.loop = loop, .n_ports = n_ports, .reserve_fd = -1};
+    ev_init(&acceptor->rest, acceptor_on_rested);
+    acceptor->rest.data = acceptor;
+    acceptor->ports = calloc(n_ports > 0 ? n_ports : 1, sizeof(*acceptor->ports));
+    if (acceptor->ports == NULL)
+        return pfk_error(ENOMEM, "I/O thread: no memory for %zu listeners", n_ports);
+    acceptor_open_reserve(acceptor);
+    if (acceptor->reserve_fd < 0)
+        return pfk_error(errno, "I/O thread: open /dev/null: no descriptor left? raise ulimit -n");
+    for (size_t i = 0; i < n_ports; i++) {
+        struct pfk_acceptor_port *port = &acceptor->ports[i];
+
+        port->acceptor = acceptor;
+        port->listener = ports[i].listener;
+        port->protocol = ports[i].protocol;
+        ev_io_init(&port->watcher, acceptor_on_readable, pfk_listener_fd(port->listener), EV_READ);
+        port->watcher.data = port;
+    }
+    acceptor_watch(acceptor, true);
+    return 0;
+}
+
+void pfk_acceptor_stop(struct pfk_acceptor *acceptor)
+{
+    if (acceptor->loop == NULL)
+        return;
+    if (acceptor->ports != NULL)
+        acceptor_watch(acceptor, false);
+    ev_timer_stop(acceptor->loop->ev, &acceptor->rest);
+    pfk_fd_close(&acceptor->reserve_fd);
+    free(acceptor->ports);
+    acceptor->ports = NULL;
+    acceptor->n_ports = 0;
+    acceptor->loop = NULL;
+}

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Reads, cuts, delivers and ends; outbox.c sends.
+ *
+ * Back-pressure: nothing is read while as many jobs as allowed are in flight,
+ * while too much waits to be sent, while the connection waits for a slot, or
+ * while messages that have arrived wait for a turn. A watcher is stopped only
+ * when it fires in such a state: a peer that waits for its reply never does
+ * that, and costs no system call. */
+#include "io/connection.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/compiler.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "io/outbox.h"
+
+/* -- What may happen now ---------------------------------------------------- */
+
+static bool connection_blocked(const struct prefork_connection *connection)
+{
+    return connection->phase >= PFK_CONNECTION_CLOSING ||
+           connection->in_flight >= connection->protocol->face.max_in_flight ||
+           pfk_outbox_waiting_bytes(connection) >= PFK_CONNECTION_HIGH_WATER_BYTES ||
+           pfk_list_linked(&connection->wait_link);
+}
+
+static bool connection_may_read(const struct prefork_connection *connection)
+{
+    return connection->phase == PFK_CONNECTION_OPEN && !connection_blocked(connection) &&
+           (connection->input == NULL || connection->incomplete);
+}
+
+/* -- Messages --------------------------------------------------------------- */
+
+/* A message could not be cut, or not be taken: its sender is told behind the
+ * replies to all earlier ones, and that is the end. Returns `status`. */
+static int64_t connection_fail(struct prefork_connection *connection, int status)
+{
+    const struct prefork_protocol *face = &connection->protocol->face;
+
+    if (face->failed != NULL && connection->phase < PFK_CONNECTION_CLOSING)
+        (void)face->failed(connection, status, face->context);
+    if (connection->phase < PFK_CONNECTION_CLOSING)
+        connection->phase = PFK_CONNECTION_CLOSING;
+    return status;
+}
+
+static int connection_deliver(struct prefork_connection *connection, const void *message, size_t length)
+{
+    const struct pfk_protocol *protocol = connection->protocol;
+
+    connection->refusal = PFK_REFUSAL_NONE;
+    if (protocol->face.message != NULL)
+        return protocol->face.message(connection, message, length, protocol->face.context);
+    return pfk_outbox_submit(connection, protocol->handler, message, length);
+}
+
+/* Returns the bytes of the message that was taken; 0: more are needed; a
+ * negative number: it must wait, or the connection has failed. */
+static int64_t connection_take_message(struct prefork_connection *connection, const unsigned char *data, size_t length)
+{
+    const struct prefork_protocol *face = &connection->protocol->face;
+    const size_t capacity = pfk_connection_capacity(connection);
+    const int64_t size = face->frame(connection, data, length, capacity, connection->peer_ended, face->context);
+    int rc;
+
+    if (size == 0)
+        return length < capacity + PFK_LOOP_SCRATCH_BYTES ? 0 : connection_fail(connection, -EMSGSIZE);
+    if (size < 0)
+        return connection_fail(connection, size < INT32_MIN ? -EPROTO : (int)size);
+    if ((uint64_t)size > length)
+        return connection_fail(connection, -EPROTO);
+    rc = connection_deliver(connection, data, (size_t)size);
+    if (rc == -EAGAIN && connection->refusal != PFK_REFUSAL_NONE) {
+        if (connection->refusal == PFK_REFUSAL_ROOM)
+            pfk_loop_starve(connection->loop, connection, connection->loop->serving_starved);
+        return rc;
+    }
+    connection->scanned = 0;
+    return rc >= 0 ? size : connection_fail(connection, rc);
+}
+
+/* More has arrived than one turn may take. */
+static void connection_yield(struct prefork_connection *connection)
+{
+    struct pfk_loop *loop = connection->loop;
+
+    if (loop->serving_starved)
+        pfk_loop_starve(loop, connection, false);
+    else
+        pfk_loop_touch(loop, connection);
+}
+
+/* Returns how much of `length` is done with. */
+static size_t connection_take_messages(struct prefork_connection *connection, const unsigned char *data, size_t length,
+                                       unsigned messages)
+{
+    size_t taken = 0;
+
+    connection->incomplete = false;
+    while (taken < length && !connection_blocked(connection)) {
+        int64_t size;
+
+        if (messages-- == 0) {
+            connection_yield(connection);
+            break;
+        }
+        size = connection_take_message(connection, data + taken, length - taken);
+        if (size < 0)
+            break;
+        if (size == 0) {
+            connection->incomplete = true;
+            break;
+        }
+        taken += (size_t)size;
+    }
+    if (connection->phase >= PFK_CONNECTION_CLOSING ||
+        (connection->phase != PFK_CONNECTION_OPEN && connection->incomplete))
+        return length; /* no message any more, whatever it is */
+    return taken;
+}
+
+/* -- Turns and ends --------------------------------------------------------- */
+
+static void connection_free(struct prefork_connection *connection)
+{
+    const struct prefork_protocol *face = &connection->protocol->face;
+    struct pfk_loop *loop = connection->loop;
+    int fd = connection->readable.fd;
+
+    connection->phase = PFK_CONNECTION_GONE;
+    if (face->closed != NULL)
+        face->closed(connection, face->context);
+    pfk_outbox_drop(connection);
+    pfk_buffer_free(&connection->input);
+    pfk_buffer_free(&connection->unsent);
+    ev_io_stop(loop->ev, &connection->readable);
+    ev_io_stop(loop->ev, &connection->writable);
+    pfk_list_remove(&connection->all_link);
+    pfk_list_remove(&connection->turn_link);
+    pfk_list_remove(&connection->wait_link);
+    pfk_fd_close(&fd);
+    loop->n_connections--;
+    if (connection->served)
+        pfk_loop_count(loop, PFK_COUNT_CONNECTIONS_SERVED, 1);
+    free(connection);
+}
+
+/* All is said. Closing at once would reset the connection if the peer has sent
+ * something unread, and a reset may overtake the last replies. */
+static void connection_finish(struct prefork_connection *connection)
+{
+    if (connection->peer_ended || shutdown(connection->readable.fd, SHUT_WR) != 0) {
+        connection_free(connection);
+        return;
+    }
+    connection->phase = PFK_CONNECTION_LINGERING;
+    ev_io_stop(connection->loop->ev, &connection->writable);
+    ev_io_start(connection->loop->ev, &connection->readable);
+    pfk_list_remove(&connection->wait_link);
+    pfk_loop_linger(connection->loop, connection);
+}
+
+static bool connection_is_finished(const struct prefork_connection *connection)
+{
+    const bool takes_no_more = connection->phase == PFK_CONNECTION_CLOSING ||
+                               (connection->phase == PFK_CONNECTION_ENDING && connection->input == NULL);
+
+    return takes_no_more && pfk_outbox_empty(connection);
+}
+
+static void connection_watch(struct prefork_connection *connection)
+{
+    struct ev_loop *ev = connection->loop->ev;
+
+    if (connection_may_read(connection))
+        ev_io_start(ev, &connection->readable);
+    if (connection->unsent != NULL)
+        ev_io_start(ev, &connection->writable);
+    else
+        ev_io_stop(ev, &connection->writable);
+}
+
+/* The end of each turn, and the only place where a connection's end is begun. */
+static void connection_settle(struct prefork_connection *connection)
+{
+    if (connection->phase == PFK_CONNECTION_GONE)
+        connection_free(connection);
+    else if (connection->phase == PFK_CONNECTION_LINGERING)
+        return;
+    else if (connection_is_finished(connection))
+        connection_finish(connection);
+    else
+        connection_watch(connection);
+}
+
+/* Takes messages from `length` bytes that either are the input, or have just
+ * arrived in the scratch memory while there is no input. */
+static void connection_run(struct prefork_connection *connection, const unsigned char *data, size_t length,
+                           unsigned messages)
+{
+    struct pfk_loop *loop = connection->loop;
+    const bool fresh = connection->input == NULL;
+    size_t taken;
+
+    pfk_list_remove(&connection->turn_link);
+    loop->current = connection;
+    pfk_outbox_flush(connection, false);
+    taken = connection_take_messages(connection, data, length, messages);
+    if (!fresh)
+        pfk_buffer_consume(&connection->input, taken);
+    else if (pfk_buffer_append(&connection->input, data + taken, length - taken) != 0)
+        connection->phase = PFK_CONNECTION_GONE;
+    pfk_outbox_flush(connection, false);
+    loop->corked = 0; /* not 0 only when the connection is gone */
+    loop->current = NULL;
+    connection_settle(connection);
+}
+
+void pfk_connection_turn(struct prefork_connection *connection, unsigned messages)
+{
+    connection_run(connection, pfk_buffer_data(connection->input), pfk_buffer_length(connection->input), messages);
+}
+
+void pfk_connection_drain(struct prefork_connection *connection)
+{
+    if (connection->phase != PFK_CONNECTION_OPEN)
+        return;
+    connection->phase = PFK_CONNECTION_ENDING;
+    ev_io_stop(connection->loop->ev, &connection->readable);
+    pfk_loop_touch(connection->loop, connection);
+}
+
+void pfk_connection_abort(struct prefork_connection *connection)
+{
+    connection_free(connection);
+}
+
+/* -- Socket events ---------------------------------------------------------- */
+
+/* Reads behind what waits in the input, into its spare room and then into the
+ * scratch memory: a connection's memory grows with what it has sent, not with
+ * what it may send. Returns what recvmsg returns. */
+static ssize_t connection_receive(struct prefork_connection *connection)
+{
+    struct pfk_loop *loop = connection->loop;
+    struct pfk_buffer *input = connection->input;
+    const size_t spare = input == NULL ? 0 : input->capacity - input->end;
+    struct iovec pieces[2] = {{.iov_base = input == NULL ? NULL : input->bytes + input->end, .iov_len = spare},
+                              {.iov_base = loop->scratch, .iov_len = PFK_LOOP_SCRATCH_BYTES}};
+    struct msghdr message = {.msg_iov = spare > 0 ? pieces : pieces + 1, .msg_iovlen = spare > 0 ? 2 : 1};
+    ssize_t got = recvmsg(connection->readable.fd, &message, MSG_DONTWAIT);
+    size_t overflow;
+
+    if (got <= 0)
+        return got;
+    pfk_loop_count(loop, PFK_COUNT_BYTES_IN, (uint64_t)got);
+    if (input == NULL)
+        return got;
+    overflow = (size_t)got > spare ? (size_t)got - spare : 0;
+    pfk_buffer_commit(input, (size_t)got - overflow);
+    if (pfk_buffer_append(&connection->input, loop->scratch, overflow) == 0)
+        return got;
+    errno = ENOMEM;
+    return -1;
+}
+
+static void connection_read(struct prefork_connection *connection)
+{
+    const ssize_t got = connection_receive(connection);
+
+    if (got < 0) {
+        if (errno == EAGAIN || errno == EINTR)
+            return;
+        connection->phase = PFK_CONNECTION_GONE;
+        connection_settle(connection);
+        return;
+    }
+    if (got == 0) {
+        connection->peer_ended = true;
+        connection->phase = PFK_CONNECTION_ENDING;
+        ev_io_stop(connection->loop->ev, &connection->readable);
+    }
+    if (connection->input != NULL)
+        pfk_connection_turn(connection, PFK_CONNECTION_TURN_MESSAGES);
+    else
+        connection_run(connection, connection->loop->scratch, (size_t)got, PFK_CONNECTION_TURN_MESSAGES);
+}
+
+static void connection_discard(struct prefork_connection *connection)
+{
+    const ssize_t got = recv(connection->readable.fd, connection->loop->scratch, PFK_LOOP_SCRATCH_BYTES, MSG_DONTWAIT);
+
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+        connection_free(connection);
+}
+
+static void connection_on_readable(struct ev_loop *ev, ev_io *watcher, int events)
+{
+    struct prefork_connection *connection = watcher->data;
+
+    (void)events;
+    if (connection->phase == PFK_CONNECTION_LINGERING)
+        connection_discard(connection);
+    else if (connection_may_read(connection))
+        connection_read(connection);
+    else
+        ev_io_stop(ev, watcher);
+}
+
+static void connection_on_writable(struct ev_loop *ev, ev_io *watcher, int events)
+{
+    struct prefork_connection *connection = watcher->data;
+
+    (void)ev;
+    (void)events;
+    connection->loop->current = connection;
+    pfk_outbox_flush(connection, true);
+    pfk_connection_turn(connection, PFK_CONNECTION_TURN_MESSAGES);
+}
+
+int pfk_connection_open(struct pfk_loop *loop, int fd, const struct pfk_protocol *protocol)
+{
+    struct prefork_connection *connection = calloc(1, sizeof(*connection));
+
+    if (connection == NULL) {
+        pfk_fd_close(&fd);
+        return pfk_error(ENOMEM, "accept: no memory for a connection");
+    }
+    connection->loop = loop;
+    connection->protocol = protocol;
+    connection->phase = PFK_CONNECTION_OPEN;
+    pfk_list_init(&connection->outbox);
+    pfk_list_init(&connection->flight);
+    pfk_list_init(&connection->turn_link);
+    pfk_list_init(&connection->wait_link);
+    pfk_list_append(&loop->connections, &connection->all_link);
+    ev_io_init(&connection->readable, connection_on_readable, fd, EV_READ);
+    ev_io_init(&connection->writable, connection_on_writable, fd, EV_WRITE);
+    connection->readable.data = connection;
+    connection->writable.data = connection;
+    ev_io_start(loop->ev, &connection->readable);
+    loop->n_connections++;
+    pfk_loop_count(loop, PFK_COUNT_CONNECTIONS, 1);
+    if (protocol->face.opened != NULL)
+        protocol->face.opened(connection, protocol->face.context);
+    return 0;
+}
+
+/* -- The public face -------------------------------------------------------- */
+
+PFK_EXPORT int prefork_connection_write(struct prefork_connection *connection, const void *data, size_t length)
+{
+    return pfk_outbox_write(connection, data, length);
+}
+
+PFK_EXPORT int prefork_connection_submit(struct prefork_connection *connection, uint32_t handler, const void *message,
+                                         size_t length)
+{
+    return pfk_outbox_submit(connection, handler, message, length);
+}
+
+PFK_EXPORT void prefork_connection_close(struct prefork_connection *connection)
+{
+    if (connection->phase >= PFK_CONNECTION_CLOSING)
+        return;
+    connection->phase = PFK_CONNECTION_CLOSING;
+    if (connection->loop->current != connection)
+        pfk_loop_touch(connection->loop, connection);
+}
+
+PFK_EXPORT void prefork_connection_set_user(struct prefork_connection *connection, void *user)
+{
+    connection->user = user;
+}
+
+PFK_EXPORT void *prefork_connection_user(const struct prefork_connection *connection)
+{
+    return connection->user;
+}

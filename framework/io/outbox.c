@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Everything that leaves a connection passes here. Knows neither phases beyond
+ * GONE nor how messages are cut. */
+#include "io/outbox.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "base/error.h"
+
+/* Replies that one sendmsg gathers. */
+#define OUTBOX_GATHER 32
+
+enum outbox_state {
+    OUTBOX_RUNNING, /* a job in flight */
+    OUTBOX_READY,   /* its reply lies in the slot */
+    OUTBOX_FAILED,  /* it failed; its slot is collected already */
+    OUTBOX_BYTES    /* private */
+};
+
+struct pfk_reply {
+    struct pfk_list link; /* in outbox or flight; link.next alone while spare */
+    struct prefork_connection *connection;
+    uint64_t job;
+    const void *data; /* READY: borrowed from the slot */
+    size_t length;
+    struct pfk_buffer *bytes; /* BYTES */
+    enum outbox_state state;
+    int status; /* FAILED */
+};
+
+/* -- Entries ---------------------------------------------------------------- */
+
+static struct pfk_reply *outbox_take_entry(struct prefork_connection *connection, enum outbox_state state)
+{
+    struct pfk_reply *entry = connection->loop->free_replies;
+
+    if (entry != NULL) {
+        connection->loop->free_replies =
+            entry->link.next == NULL ? NULL : pfk_list_entry(entry->link.next, struct pfk_reply, link);
+    } else {
+        entry = malloc(sizeof(*entry));
+        if (entry == NULL) {
+            (void)pfk_error(ENOMEM, "connection: no memory for a reply's place");
+            return NULL;
+        }
+    }
+    memset(entry, 0, sizeof(*entry));
+    pfk_list_init(&entry->link);
+    entry->connection = connection;
+    entry->state = state;
+    return entry;
+}
+
+/* The entry's memory stays readable: a late result looks at state and job. */
+static void outbox_spare_entry(struct pfk_loop *loop, struct pfk_reply *entry)
+{
+    entry->connection = NULL;
+    entry->job = 0;
+    entry->link.next = loop->free_replies == NULL ? NULL : &loop->free_replies->link;
+    loop->free_replies = entry;
+}
+
+static void outbox_collect(struct prefork_connection *connection, const struct pfk_reply *entry)
+{
+    (void)prefork_lane_collect(connection->loop->lane, entry->job);
+    connection->in_flight--;
+    connection->loop->room_seen = true;
+}
+
+static size_t outbox_cost(const struct pfk_reply *entry)
+{
+    return sizeof(*entry) + pfk_buffer_length(entry->bytes);
+}
+
+/* Takes an entry out and gives back what it holds. */
+static void outbox_release(struct prefork_connection *connection, struct pfk_reply *entry)
+{
+    pfk_list_remove(&entry->link);
+    switch (entry->state) {
+    case OUTBOX_RUNNING:
+        (void)prefork_lane_detach(connection->loop->lane, entry->job);
+        connection->in_flight--;
+        break;
+    case OUTBOX_READY:
+        outbox_collect(connection, entry);
+        break;
+    case OUTBOX_BYTES:
+        connection->outbox_bytes -= outbox_cost(entry);
+        pfk_buffer_free(&entry->bytes);
+        break;
+    case OUTBOX_FAILED:
+        break;
+    }
+    outbox_spare_entry(connection->loop, entry);
+}
+
+static struct pfk_reply *outbox_head(const struct prefork_connection *connection)
+{
+    return pfk_list_empty(&connection->outbox) ? NULL : pfk_list_entry(connection->outbox.next, struct pfk_reply, link);
+}
+
+static bool outbox_is_ready(const struct pfk_reply *entry)
+{
+    return entry != NULL && (entry->state == OUTBOX_READY || entry->state == OUTBOX_BYTES);
+}
+
+static size_t outbox_entry_bytes(const struct pfk_reply *entry, const void **data_out)
+{
+    if (entry->state == OUTBOX_BYTES) {
+        *data_out = pfk_buffer_data(entry->bytes);
+        return pfk_buffer_length(entry->bytes);
+    }
+    *data_out = entry->data;
+    return entry->length;
+}
+
+/* -- Sending ---------------------------------------------------------------- */
+
+/* Makes sure that a turn ends what is begun here. */
+static void outbox_touch(struct prefork_connection *connection)
+{
+    if (connection->loop->current != connection)
+        pfk_loop_touch(connection->loop, connection);
+}
+
+static void outbox_lose(struct prefork_connection *connection)
+{
+    connection->phase = PFK_CONNECTION_GONE;
+    outbox_touch(connection);
+}
+
+static void outbox_keep(struct prefork_connection *connection, const void *data, size_t length)
+{
+    if (connection->phase != PFK_CONNECTION_GONE && pfk_buffer_append(&connection->unsent, data, length) != 0)
+        outbox_lose(connection);
+}
+
+static size_t outbox_corked(const struct prefork_connection *connection)
+{
+    return connection->loop->current == connection ? connection->loop->corked : 0;
+}
+
+/* How much of the pieces the kernel took; 0 when it takes none now. */
+static size_t outbox_send(struct prefork_connection *connection, struct iovec *pieces, size_t n_pieces)
+{
+    const struct msghdr message = {.msg_iov = pieces, .msg_iovlen = n_pieces};
+    ssize_t sent;
+
+    do {
+        sent = sendmsg(connection->writable.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (sent < 0 && errno == EINTR);
+    if (sent >= 0) {
+        pfk_loop_count(connection->loop, PFK_COUNT_BYTES_OUT, (uint64_t)sent);
+        connection->served = true;
+        return (size_t)sent;
+    }
+    if (errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM)
+        outbox_lose(connection);
+    return 0;
+}
+
+static size_t outbox_add_piece(struct iovec *pieces, size_t n_pieces, const void *data, size_t length)
+{
+    if (length == 0)
+        return n_pieces;
+    pieces[n_pieces].iov_base = (void *)(uintptr_t)data; /* sendmsg reads only */
+    pieces[n_pieces].iov_len = length;
+    return n_pieces + 1;
+}
+
+/* Collects unsent bytes, the cork and ready entries at the head into pieces. */
+static size_t outbox_gather(const struct prefork_connection *connection, struct iovec *pieces, size_t *total_out)
+{
+    size_t n = outbox_add_piece(pieces, 0, pfk_buffer_data(connection->unsent), pfk_buffer_length(connection->unsent));
+    const struct pfk_list *at = connection->outbox.next;
+
+    n = outbox_add_piece(pieces, n, connection->loop->cork, outbox_corked(connection));
+    for (; at != &connection->outbox && n < OUTBOX_GATHER; at = at->next) {
+        const struct pfk_reply *entry = pfk_list_entry(at, const struct pfk_reply, link);
+        const void *data;
+        size_t length;
+
+        if (!outbox_is_ready(entry))
+            break;
+        length = outbox_entry_bytes(entry, &data);
+        n = outbox_add_piece(pieces, n, data, length);
+    }
+    *total_out = 0;
+    for (size_t i = 0; i < n; i++)
+        *total_out += pieces[i].iov_len;
+    return n;
+}
+
+/* Takes `*sent` bytes off `length`; what is left of them, and of it. */
+static size_t outbox_account(size_t length, size_t *sent)
+{
+    const size_t taken = *sent < length ? *sent : length;
+
+    *sent -= taken;
+    return length - taken;
+}
+
+/* Removes what was sent. With `keep_rest` the kernel takes no more: all that is
+ * ready moves to private memory, and the slots are given back. */
+static void outbox_settle(struct prefork_connection *connection, size_t sent, bool keep_rest)
+{
+    struct pfk_loop *loop = connection->loop;
+    const size_t unsent = pfk_buffer_length(connection->unsent);
+    const size_t corked = outbox_corked(connection);
+    size_t rest = outbox_account(unsent, &sent);
+
+    pfk_buffer_consume(&connection->unsent, unsent - rest);
+    if (corked > 0) {
+        rest = outbox_account(corked, &sent);
+        outbox_keep(connection, loop->cork + (corked - rest), rest);
+        loop->corked = 0;
+    }
+    for (struct pfk_reply *entry = outbox_head(connection); outbox_is_ready(entry); entry = outbox_head(connection)) {
+        const void *data;
+        const size_t length = outbox_entry_bytes(entry, &data);
+
+        if (length > sent && !keep_rest)
+            break;
+        rest = outbox_account(length, &sent);
+        outbox_keep(connection, (const unsigned char *)data + (length - rest), rest);
+        outbox_release(connection, entry);
+    }
+}
+
+static void outbox_send_ready(struct prefork_connection *connection)
+{
+    struct iovec pieces[OUTBOX_GATHER];
+    size_t total;
+    const size_t n = outbox_gather(connection, pieces, &total);
+    const size_t sent = n > 0 ? outbox_send(connection, pieces, n) : 0;
+
+    outbox_settle(connection, sent, sent < total);
+}
+
+/* The failed reply's place in the order is now: what `failed` writes goes out
+ * here. When it ends the connection, later replies would be taken for this
+ * one; they are dropped. */
+static void outbox_answer_failure(struct prefork_connection *connection, struct pfk_reply *entry)
+{
+    const struct pfk_protocol *protocol = connection->protocol;
+    const int status = entry->status;
+    int rc = status;
+
+    outbox_release(connection, entry);
+    if (protocol->face.failed != NULL) {
+        connection->answering = true;
+        rc = protocol->face.failed(connection, status, protocol->face.context);
+        connection->answering = false;
+    }
+    if (rc >= 0 || connection->phase == PFK_CONNECTION_GONE)
+        return;
+    pfk_outbox_drop(connection);
+    connection->phase = PFK_CONNECTION_CLOSING;
+}
+
+void pfk_outbox_flush(struct prefork_connection *connection, bool writable)
+{
+    while (connection->phase != PFK_CONNECTION_GONE) {
+        const size_t unsent = pfk_buffer_length(connection->unsent);
+        struct pfk_reply *head = outbox_head(connection);
+
+        if (unsent > 0 && !writable)
+            outbox_settle(connection, 0, true);
+        else if (unsent > 0 || outbox_corked(connection) > 0 || outbox_is_ready(head))
+            outbox_send_ready(connection);
+        else if (head == NULL || head->state != OUTBOX_FAILED)
+            return;
+        writable = false;
+        head = outbox_head(connection);
+        if (head != NULL && head->state == OUTBOX_FAILED)
+            outbox_answer_failure(connection, head);
+        else if (pfk_buffer_length(connection->unsent) > 0)
+            return;
+    }
+}
+
+/* -- Entering --------------------------------------------------------------- */
+
+/* Nothing is before these bytes but what is sent already, or unsent. */
+static void outbox_put(struct prefork_connection *connection, const void *data, size_t length)
+{
+    struct pfk_loop *loop = connection->loop;
+    struct iovec pieces[2];
+    size_t corked = outbox_corked(connection);
+    size_t sent, n;
+
+    if (pfk_buffer_length(connection->unsent) > 0) {
+        outbox_keep(connection, data, length);
+        return;
+    }
+    if (loop->current == connection && length <= PFK_LOOP_CORK_BYTES - corked) {
+        memcpy(loop->cork + corked, data, length);
+        loop->corked += length;
+        return;
+    }
+    n = outbox_add_piece(pieces, 0, loop->cork, corked);
+    n = outbox_add_piece(pieces, n, data, length);
+    sent = outbox_send(connection, pieces, n);
+    if (corked > 0) {
+        const size_t rest = outbox_account(corked, &sent);
+
+        outbox_keep(connection, loop->cork + (corked - rest), rest);
+        loop->corked = 0;
+    }
+    outbox_keep(connection, (const unsigned char *)data + sent, length - sent);
+}
+
+/* Behind the last entry; one that holds bytes already takes more. */
+static int outbox_queue_bytes(struct prefork_connection *connection, const void *data, size_t length)
+{
+    struct pfk_reply *last = pfk_list_entry(connection->outbox.previous, struct pfk_reply, link);
+    struct pfk_buffer *bytes = NULL;
+
+    if (last->state == OUTBOX_BYTES) {
+        if (pfk_buffer_append(&last->bytes, data, length) != 0)
+            return -ENOMEM;
+        connection->outbox_bytes += length;
+        return 0;
+    }
+    if (pfk_buffer_append(&bytes, data, length) != 0)
+        return -ENOMEM;
+    last = outbox_take_entry(connection, OUTBOX_BYTES);
+    if (last == NULL) {
+        pfk_buffer_free(&bytes);
+        return -ENOMEM;
+    }
+    last->bytes = bytes;
+    connection->outbox_bytes += outbox_cost(last);
+    pfk_list_append(&connection->outbox, &last->link);
+    return 0;
+}
+
+int pfk_outbox_write(struct prefork_connection *connection, const void *data, size_t length)
+{
+    if (connection->phase >= PFK_CONNECTION_CLOSING && !connection->answering)
+        return pfk_error(EPIPE, "prefork_connection_write: the connection is closing");
+    if (connection->phase == PFK_CONNECTION_GONE)
+        return pfk_error(EPIPE, "prefork_connection_write: the peer is gone");
+    if (length == 0)
+        return 0;
+    outbox_touch(connection);
+    if (!connection->answering && !pfk_list_empty(&connection->outbox))
+        return outbox_queue_bytes(connection, data, length);
+    outbox_put(connection, data, length);
+    return connection->phase == PFK_CONNECTION_GONE ? pfk_error(EPIPE, "prefork_connection_write: the peer is gone")
+                                                    : 0;
+}
+
+static int outbox_refuse(struct prefork_connection *connection, enum pfk_refusal refusal, const char *reason)
+{
+    connection->refusal = (uint8_t)refusal;
+    return pfk_error(EAGAIN, "%s", reason);
+}
+
+static int outbox_check_submit(struct prefork_connection *connection, uint32_t handler)
+{
+    struct pfk_loop *loop = connection->loop;
+
+    if (connection->phase >= PFK_CONNECTION_CLOSING)
+        return pfk_error(EPIPE, "prefork_connection_submit: the connection is closing");
+    if (handler >= loop->n_handlers)
+        return pfk_error(ENOENT, "prefork_connection_submit: there is no handler %u; there are %u", handler,
+                         loop->n_handlers);
+    if (connection->in_flight >= connection->protocol->face.max_in_flight)
+        return outbox_refuse(connection, PFK_REFUSAL_IN_FLIGHT,
+                             "prefork_connection_submit: as many jobs as allowed are in flight");
+    if (!loop->serving_starved && !pfk_list_empty(&loop->starved))
+        return outbox_refuse(connection, PFK_REFUSAL_ROOM,
+                             "prefork_connection_submit: other connections wait for a slot");
+    return 0;
+}
+
+int pfk_outbox_submit(struct prefork_connection *connection, uint32_t handler, const void *message, size_t length)
+{
+    struct prefork_submission submission = {
+        .size = sizeof(submission), .request_bytes = length, .handler = handler, .flags = PREFORK_SUBMIT_NOTIFY};
+    struct pfk_loop *loop = connection->loop;
+    struct pfk_reply *entry;
+    int rc = outbox_check_submit(connection, handler);
+
+    if (rc != 0)
+        return rc;
+    entry = outbox_take_entry(connection, OUTBOX_RUNNING);
+    if (entry == NULL)
+        return -ENOMEM;
+    submission.user = entry;
+    rc = prefork_lane_put(loop->lane, message, &submission, PREFORK_NO_WAIT, &entry->job);
+    if (rc != 0) {
+        outbox_spare_entry(loop, entry);
+        if (rc == -EAGAIN) {
+            connection->refusal = PFK_REFUSAL_ROOM;
+            loop->refused = true;
+        }
+        return rc;
+    }
+    connection->in_flight++;
+    pfk_list_append(connection->protocol->face.order == PREFORK_ORDER_UNORDERED ? &connection->flight
+                                                                                : &connection->outbox,
+                    &entry->link);
+    return 0;
+}
+
+void pfk_outbox_complete(struct pfk_loop *loop, const struct prefork_result *result)
+{
+    struct pfk_reply *entry = result->user;
+    struct prefork_connection *connection;
+
+    if (entry == NULL || entry->state != OUTBOX_RUNNING || entry->job != result->job) {
+        (void)prefork_lane_collect(loop->lane, result->job); /* nobody waits for it any more */
+        return;
+    }
+    connection = entry->connection;
+    entry->data = result->reply;
+    entry->length = result->reply_bytes;
+    entry->status = result->status;
+    entry->state = result->status == 0 ? OUTBOX_READY : OUTBOX_FAILED;
+    if (entry->state == OUTBOX_FAILED)
+        outbox_collect(connection, entry);
+    if (connection->protocol->face.order == PREFORK_ORDER_UNORDERED) {
+        pfk_list_remove(&entry->link);
+        pfk_list_append(&connection->outbox, &entry->link);
+    }
+    outbox_touch(connection);
+}
+
+/* -- Asking and ending ------------------------------------------------------ */
+
+static void outbox_drop_list(struct prefork_connection *connection, struct pfk_list *list)
+{
+    while (!pfk_list_empty(list))
+        outbox_release(connection, pfk_list_entry(list->next, struct pfk_reply, link));
+}
+
+void pfk_outbox_drop(struct prefork_connection *connection)
+{
+    outbox_drop_list(connection, &connection->outbox);
+    outbox_drop_list(connection, &connection->flight);
+}
+
+bool pfk_outbox_empty(const struct prefork_connection *connection)
+{
+    return pfk_list_empty(&connection->outbox) && pfk_list_empty(&connection->flight) &&
+           pfk_buffer_length(connection->unsent) == 0 && outbox_corked(connection) == 0;
+}
+
+size_t pfk_outbox_waiting_bytes(const struct prefork_connection *connection)
+{
+    return pfk_buffer_length(connection->unsent) + connection->outbox_bytes;
+}
+
+void pfk_outbox_free_spare(struct pfk_loop *loop)
+{
+    while (loop->free_replies != NULL) {
+        struct pfk_reply *entry = loop->free_replies;
+
+        loop->free_replies = entry->link.next == NULL ? NULL : pfk_list_entry(entry->link.next, struct pfk_reply, link);
+        free(entry);
+    }
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The outbox of a connection: what will be sent, in order. An entry is a job
+ * in flight, a reply that lies in its slot, a failure to be answered, or bytes
+ * in private memory.
+ *
+ * A slot's stay never depends on the peer: a reply at the head is sent from
+ * its slot at once, and what the kernel does not take is copied to `unsent`.
+ * Jobs find their entry by the private `user` pointer; an entry is good for a
+ * result only if it runs and bears the job's id, so that the result of a
+ * connection that is gone meets nobody. Nothing here fails the connection
+ * directly: on an error its phase becomes GONE. */
+#ifndef PFK_IO_OUTBOX_H
+#define PFK_IO_OUTBOX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/connection.h"
+
+/* Submits a message as a job and gives its reply a place. The errors of
+ * prefork_connection_submit. */
+int pfk_outbox_submit(struct prefork_connection *connection, uint32_t handler, const void *message, size_t length);
+
+/* Sends bytes, or puts them behind the replies of earlier messages. The errors
+ * of prefork_connection_write. */
+int pfk_outbox_write(struct prefork_connection *connection, const void *data, size_t length);
+
+/* Hands a result to its entry and asks for a turn of its connection. */
+void pfk_outbox_complete(struct pfk_loop *loop, const struct prefork_result *result);
+
+/* Sends what is ready; calls `failed` for failures whose turn it is. `writable`
+ * says that the kernel takes bytes again. */
+void pfk_outbox_flush(struct prefork_connection *connection, bool writable);
+
+/* Forgets what is not in `unsent`; jobs in flight are detached. */
+void pfk_outbox_drop(struct prefork_connection *connection);
+
+/* Whether nothing will be sent any more, and how much waits in private memory. */
+bool pfk_outbox_empty(const struct prefork_connection *connection);
+size_t pfk_outbox_waiting_bytes(const struct prefork_connection *connection);
+
+/* Frees the entries that a loop keeps for later use. */
+void pfk_outbox_free_spare(struct pfk_loop *loop);
+
+#endif
