@@ -153,10 +153,12 @@ static void load_sum_up(struct load *load)
 {
     const struct load_options *options = load->shared.options;
     struct load_result *result = load->shared.result;
-    uint64_t cpu_ns = 0;
+    uint64_t end_ns = load_clock_ns(), cpu_ns = 0;
 
     /* Without the wait for what never came. */
-    result->measured_ns = (load->stalled ? load->shared.progress_ns : load_clock_ns()) - load->running_since_ns;
+    if (load->stalled)
+        end_ns = load->shared.progress_ns;
+    result->measured_ns = end_ns > load->running_since_ns ? end_ns - load->running_since_ns : 0;
     result->measured_messages = load->shared.answered - load->answered_before;
     result->cpu_known = options->cpu_target_count > 0 && load_read_cpu(options, &cpu_ns) == 0;
     result->cpu_ns = result->cpu_known && cpu_ns > load->cpu_before_ns ? cpu_ns - load->cpu_before_ns : 0;

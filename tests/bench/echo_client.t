@@ -47,4 +47,4 @@ result 'wrong address' $?
 run_client 0 "$client" --help && said '^usage: echo_client '
 result '--help' $?
 
-finish
+tap_end

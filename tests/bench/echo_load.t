@@ -51,7 +51,7 @@ if start_server "$bare" -l 'tcp:[::1]:0'; then
     run_client 0 "$load" -c 10 -n 1000 "$address"
     result 'IPv6' $?
 else
-    skip 'IPv6' 'no [::1] here'
+    tap_skip 'IPv6' 'no [::1] here'
 fi
 
 # It writes each piece before it reads the next: only a client that reads while
@@ -68,7 +68,8 @@ result 'tagged lines are verified and counted by worker' $?
 # --- wrong servers
 
 # fault NAME STATUS PATTERN ARGUMENT... : FAULT [OFFSET] in $fault, the rest goes to echo_load
-fault() {
+fault()
+{
     name=$1
     shift
     # shellcheck disable=SC2086  # a name and an offset
@@ -139,4 +140,4 @@ done
 run_client 0 "$load" --help && said '^usage: echo_load '
 result '--help' $?
 
-finish
+tap_end
