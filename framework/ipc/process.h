@@ -19,7 +19,7 @@ struct pfk_process_world {
 /* pid and start time in one word, so that it changes in one atomic step: pid:22 (Linux has none above 2^22),
  * start:42 in clock ticks since boot, 0 if not known. Never 0 for a process. */
 #define PFK_PROCESS_PID_BITS 22
-#define PFK_PROCESS_NOBODY UINT64_C(0)
+#define PFK_PROCESS_NOBODY   UINT64_C(0)
 
 static inline pid_t pfk_process_pid(uint64_t process)
 {

@@ -26,8 +26,9 @@
 static int segment_check_options(const struct prefork_segment_options *options)
 {
     if (options == NULL || options->size != sizeof(*options))
-        return pfk_error(EINVAL, "prefork_segment_options: size is not that of this version (%zu); start from "
-                                 "PREFORK_SEGMENT_OPTIONS_INIT",
+        return pfk_error(EINVAL,
+                         "prefork_segment_options: size is not that of this version (%zu); start from "
+                         "PREFORK_SEGMENT_OPTIONS_INIT",
                          sizeof(*options));
     if ((options->mode & ~SEGMENT_MODE_BITS) != 0)
         return pfk_error(EINVAL, "prefork_segment_options: mode 0%o has bits beyond 0777", options->mode);
@@ -37,12 +38,14 @@ static int segment_check_options(const struct prefork_segment_options *options)
 static int segment_check_key(int key, const char *origin)
 {
     if (key == IPC_PRIVATE)
-        return pfk_error(EINVAL, "prefork_segment_options: %s is 0, which finds nothing; use another key, or "
-                                 "PREFORK_SEGMENT_BY_NOTHING",
+        return pfk_error(EINVAL,
+                         "prefork_segment_options: %s is 0, which finds nothing; use another key, or "
+                         "PREFORK_SEGMENT_BY_NOTHING",
                          origin);
     if (((uint32_t)key & PFK_SEGMENT_PRIVATE_MASK) == PFK_SEGMENT_PRIVATE_PREFIX)
-        return pfk_error(EINVAL, "prefork_segment_options: %s is 0x%x; 0x7066xxxx is kept for private segments, use "
-                                 "another",
+        return pfk_error(EINVAL,
+                         "prefork_segment_options: %s is 0x%x; 0x7066xxxx is kept for private segments, use "
+                         "another",
                          origin, (unsigned)key);
     return 0;
 }
@@ -130,7 +133,7 @@ bool pfk_segment_is_foreign(const struct prefork_segment_options *options, int i
 
     if (!segment_uid_is_fine(perm->uid, options->owner_uid) || !segment_uid_is_fine(perm->cuid, options->owner_uid)) {
         (void)snprintf(reason, reason_bytes,
-                       "segment id %d under key 0x%x is owned by uid %u and was made by uid %u, neither trusted here "
+                       "segment id %d under key 0x%x is owned by uid %u and was made by uid %u, not both trusted here "
                        "(this is uid %u); take another key, or as its owner: ipcrm -m %d",
                        id, (unsigned)perm->__key, (unsigned)perm->uid, (unsigned)perm->cuid, (unsigned)geteuid(), id);
         return true;
@@ -148,7 +151,7 @@ bool pfk_segment_is_foreign(const struct prefork_segment_options *options, int i
 static int segment_open_id(const struct prefork_segment_options *options, int key, int id,
                            struct prefork_segment **segment_out)
 {
-    char reason[256];
+    char reason[320];
     struct shmid_ds state;
 
     if (shmctl(id, IPC_STAT, &state) != 0)
@@ -194,8 +197,9 @@ static int segment_get_or_create(const struct prefork_segment_options *options, 
         if (rc != -ENOENT && rc != -EIDRM)
             return rc;
     }
-    return pfk_error(EIDRM, "prefork_segment_create: key 0x%x: others removed the segment %d times while it was "
-                            "looked at; see who uses the key",
+    return pfk_error(EIDRM,
+                     "prefork_segment_create: key 0x%x: others removed the segment %d times while it was "
+                     "looked at; see who uses the key",
                      (unsigned)key, SEGMENT_TRIES);
 }
 

@@ -24,7 +24,7 @@ struct prefork_segment {
 
 /* Keys whose upper half is this ("pf") belong to private segments. */
 #define PFK_SEGMENT_PRIVATE_PREFIX UINT32_C(0x70660000)
-#define PFK_SEGMENT_PRIVATE_MASK UINT32_C(0xffff0000)
+#define PFK_SEGMENT_PRIVATE_MASK   UINT32_C(0xffff0000)
 
 /* Checks options for `by` and turns a path into a key. 0 or -errno with the text set. */
 int pfk_segment_find_key(const struct prefork_segment_options *options, int *key_out);

@@ -51,15 +51,17 @@ static int shm_error_invalid(int key, size_t bytes)
     const int id = key == IPC_PRIVATE ? -1 : shmget(key, 0, 0);
 
     if (id >= 0 && shmctl(id, IPC_STAT, &state) == 0 && state.shm_segsz < bytes)
-        return pfk_error(EINVAL,
-                         "shmget: the segment under key 0x%x (id %d) has %zu bytes, %zu are wanted; if nobody needs it: "
-                         "ipcrm -m %d",
-                         (unsigned)key, id, state.shm_segsz, bytes, id);
+        return pfk_error(
+            EINVAL,
+            "shmget: the segment under key 0x%x (id %d) has %zu bytes, %zu are wanted; if nobody needs it: "
+            "ipcrm -m %d",
+            (unsigned)key, id, state.shm_segsz, bytes, id);
     if (shm_error_read_limits(&limits) && bytes > limits.allowed.shmmax)
         return pfk_error(EINVAL, "shmget: %zu bytes are more than kernel.shmmax = %lu; sysctl -w kernel.shmmax=%zu",
                          bytes, limits.allowed.shmmax, bytes);
-    return pfk_error(EINVAL, "shmget: key 0x%x, %zu bytes: the kernel takes neither limit nor existing segment as the "
-                             "reason",
+    return pfk_error(EINVAL,
+                     "shmget: key 0x%x, %zu bytes: the kernel takes neither limit nor existing segment as the "
+                     "reason",
                      (unsigned)key, bytes);
 }
 
@@ -100,8 +102,9 @@ static int shm_error_exists(int key)
 {
     const int id = shmget(key, 0, 0);
 
-    return pfk_error(EEXIST, "shmget: key 0x%x is in use by segment id %d; take another key, or if nobody needs it: "
-                             "ipcrm -m %d",
+    return pfk_error(EEXIST,
+                     "shmget: key 0x%x is in use by segment id %d; take another key, or if nobody needs it: "
+                     "ipcrm -m %d",
                      (unsigned)key, id, id);
 }
 

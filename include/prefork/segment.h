@@ -62,7 +62,7 @@ enum prefork_segment_by {
 
 /* Whose segment may be used, beside root's: the caller's (effective uid), anybody's. Or a uid. */
 #define PREFORK_SEGMENT_OWNER_SELF UINT32_MAX
-#define PREFORK_SEGMENT_OWNER_ANY (UINT32_MAX - 1)
+#define PREFORK_SEGMENT_OWNER_ANY  (UINT32_MAX - 1)
 
 /* What is asked for. Start from PREFORK_SEGMENT_OPTIONS_INIT and set fields by name; fields may be added at the
  * end in later versions. */
@@ -148,14 +148,14 @@ int prefork_segment_is_new(const struct prefork_segment *segment);
 
 /* What the kernel knows of a segment (IPC_STAT). */
 struct prefork_segment_status {
-    size_t bytes;                   /* whole segment, header included */
-    uint64_t attached;              /* mappings now, in all processes */
-    uint32_t uid, gid;              /* owner */
+    size_t bytes;      /* whole segment, header included */
+    uint64_t attached; /* mappings now, in all processes */
+    uint32_t uid, gid; /* owner */
     uint32_t creator_uid, creator_gid;
-    int creator_pid;                /* 0: not visible from this pid namespace */
-    int last_pid;                   /* of the last attach or detach; 0: none, or not visible */
-    unsigned mode;                  /* permission bits */
-    int removed;                    /* 1: marked for removal */
+    int creator_pid;                               /* 0: not visible from this pid namespace */
+    int last_pid;                                  /* of the last attach or detach; 0: none, or not visible */
+    unsigned mode;                                 /* permission bits */
+    int removed;                                   /* 1: marked for removal */
     int64_t attach_time, detach_time, change_time; /* seconds since 1970; 0: never */
 };
 
@@ -193,9 +193,9 @@ int prefork_segment_remove_strays(void);
 
 /* What may lie under the key. */
 enum prefork_segment_verdict {
-    PREFORK_SEGMENT_ABSENT = 0,   /* nothing */
-    PREFORK_SEGMENT_ALIVE = 1,    /* as wanted, and its owner lives or somebody is attached */
-    PREFORK_SEGMENT_DEAD = 2,     /* as wanted, its owner is dead and nobody is attached */
+    PREFORK_SEGMENT_ABSENT = 0,       /* nothing */
+    PREFORK_SEGMENT_ALIVE = 1,        /* as wanted, and its owner lives or somebody is attached */
+    PREFORK_SEGMENT_DEAD = 2,         /* as wanted, its owner is dead and nobody is attached */
     PREFORK_SEGMENT_OTHER_LAYOUT = 3, /* no header of this library, or another version or fingerprint */
     PREFORK_SEGMENT_OTHER_SIZE = 4,   /* of another size */
     PREFORK_SEGMENT_FOREIGN = 5,      /* of another uid, or open to more than `mode`: may be a trap; never attached */
@@ -214,9 +214,11 @@ struct prefork_segment_layout {
     uint64_t fingerprint; /* of sizes and offsets, prefork_segment_fingerprint; catches what nobody versioned */
     prefork_segment_initialise_fn initialise; /* NULL: zeroes are right */
     void *context;
-    /* A file whose lock says that the owner lives (or NULL): taken by the owner, released by the kernel at its
-     * death. It decides where /proc does not: other pid namespaces, no /proc mounted. It must be a file that
-     * nothing else in the process opens and closes (fcntl(2), POSIX locks). Borrowed during the call. */
+    /* A file whose lock says that the owner lives (or NULL): a prefork_file_lock of <prefork/sync.h> that the owner's
+     * handle holds until it is closed, and that the kernel releases at the owner's death (children that it forked
+     * keep it alive until they close their copy of the handle, execute a program or end). Where it is given it
+     * decides, and the process recorded in the header is only told: needed without /proc and across pid namespaces.
+     * Made with the segment's mode if absent, never removed. Borrowed during the call. */
     const char *lock_path;
 };
 
@@ -238,7 +240,7 @@ struct prefork_segment_report {
     int owner_pid;                        /* from the header; 0 when not read */
     int owner_alive;                      /* 1 yes, 0 no, -1 can't tell */
     int creator_alive;                    /* 1 yes, 0 no, -1 can't tell; by the pid that the kernel recorded */
-    char text[256];                       /* one line for an operator, with the remedy */
+    char text[320];                       /* one line for an operator, with the remedy */
 };
 
 /* Looks at what lies under the key (by key or by path) without changing it. A segment that is as wanted but whose
