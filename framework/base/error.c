@@ -13,10 +13,18 @@
 #include "base/log.h"
 
 static _Thread_local char error_text[PFK_ERROR_TEXT_BYTES];
+/* Stands in for error_text when the last failure was routine. */
+static _Thread_local const char *error_literal;
 
 PFK_EXPORT const char *prefork_last_error(void)
 {
-    return error_text;
+    return error_literal != NULL ? error_literal : error_text;
+}
+
+int pfk_error_routine(int code, const char *literal)
+{
+    error_literal = literal;
+    return -code;
 }
 
 static bool error_is_routine(int code)
@@ -29,6 +37,7 @@ int pfk_error(int code, const char *format, ...)
     const int saved_errno = errno;
     va_list values;
 
+    error_literal = NULL;
     va_start(values, format);
     (void)vsnprintf(error_text, sizeof(error_text), format, values);
     va_end(values);

@@ -15,6 +15,10 @@
  * `code` is a positive errno. Keeps errno. */
 int pfk_error(int code, const char *format, ...) PFK_PRINTF(2, 3);
 
+/* For EAGAIN, ETIMEDOUT and EINTR on paths that are taken often: the text is a
+ * literal, nothing is formatted or logged. */
+int pfk_error_routine(int code, const char *literal);
+
 /* Like pfk_error with the text "<what>: <strerror(code)>", for a system call
  * whose failure has no remedy worth naming beyond its own name. */
 int pfk_error_call(int code, const char *what);

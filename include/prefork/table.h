@@ -31,6 +31,7 @@
 #include <stdint.h>
 
 #include <prefork/clock.h>
+#include <prefork/error.h>
 #include <prefork/job.h>
 
 #ifdef __cplusplus

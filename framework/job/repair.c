@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the master does after a death: one pass over the slot words pays every
+ * debt of the dead. Idempotent: a master killed in it leaves states that the
+ * next pass understands, its own lane then being among the dead.
+ *
+ *     word of a dead owner       what is owed                        becomes
+ *     FREEING                    the free entry, unless it is there   FREE
+ *     RESERVED                   leftover at a free ring's head goes  FREEING(M), FREE
+ *     QUEUING                    the ready entry, unless it is there  READY
+ *     CLAIMED                    leftover at the ready head goes      QUEUING(M), READY
+ *     CLAIMED, attempts used up  the same                             DONE, or FREEING(M), FREE
+ *     of a dead submitter
+ *     QUEUING, READY, CLAIMED    nobody will collect                  the same, DETACHED
+ *     DONE                       nobody will collect                  FREEING(M), FREE
+ *
+ * Runs on the master only. The segment is hostile input here: each shared value
+ * is loaded once and checked, every loop is bounded, a slot that keeps moving
+ * is left to the next pass. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "job/park.h"
+#include "job/table.h"
+
+#define REPAIR_SLOT_TRIES 8
+#define REPAIR_LANE_WORDS (4096 / 64)
+
+struct repair {
+    struct prefork_table view; /* a copy whose rings have little patience */
+    uint64_t dead[REPAIR_LANE_WORDS];
+    uint64_t *in_free, *in_ready; /* slots with an entry, read once, when first needed */
+    struct prefork_repair report;
+};
+
+enum repair_step {
+    REPAIR_SETTLED, /* nothing left to do for this slot */
+    REPAIR_AGAIN,   /* it moved, or has another debt: look again */
+    REPAIR_DEFERRED
+};
+
+static bool repair_is_dead(const struct repair *repair, uint32_t lane)
+{
+    return lane < REPAIR_LANE_WORDS * 64 && (repair->dead[lane / 64] >> (lane % 64) & 1) != 0;
+}
+
+/* -- which slots have an entry ---------------------------------------------- */
+
+struct repair_marks {
+    uint64_t *bits;
+    uint32_t slots;
+};
+
+static void repair_mark(uint32_t index, void *context)
+{
+    const struct repair_marks *const marks = context;
+
+    if (index < marks->slots)
+        marks->bits[index / 64] |= UINT64_C(1) << (index % 64);
+}
+
+static uint64_t *repair_new_bits(uint32_t slots)
+{
+    return calloc((slots + 63) / 64, sizeof(uint64_t));
+}
+
+/* Exact for the slots of the dead: their entry was put before the death, and
+ * leaves the ring only by a claim, which changes the word. NULL: no memory. */
+static const uint64_t *repair_free_marks(struct repair *repair)
+{
+    struct repair_marks marks = {repair->in_free, repair->view.geometry.slots};
+
+    if (marks.bits != NULL)
+        return marks.bits;
+    marks.bits = repair->in_free = repair_new_bits(marks.slots);
+    if (marks.bits != NULL) {
+        pfk_ring_walk(&repair->view.free_hot, repair_mark, &marks);
+        pfk_ring_walk(&repair->view.free_cold, repair_mark, &marks);
+    }
+    return marks.bits;
+}
+
+static const uint64_t *repair_ready_marks(struct repair *repair)
+{
+    struct repair_marks marks = {repair->in_ready, repair->view.geometry.slots};
+
+    if (marks.bits != NULL)
+        return marks.bits;
+    marks.bits = repair->in_ready = repair_new_bits(marks.slots);
+    if (marks.bits != NULL)
+        pfk_ring_walk(&repair->view.ready, repair_mark, &marks);
+    return marks.bits;
+}
+
+static bool repair_is_marked(const uint64_t *bits, uint32_t index)
+{
+    return (bits[index / 64] >> (index % 64) & 1) != 0;
+}
+
+/* -- one slot --------------------------------------------------------------------- */
+
+static pfk_atomic_u64 *repair_word(const struct repair *repair, uint32_t index)
+{
+    return &pfk_table_descriptor(&repair->view, index)->word;
+}
+
+/* The marks are taken before the word is read again: an entry that is not
+ * marked and a word that has not moved mean that the entry was never put. */
+static enum repair_step repair_pay(struct repair *repair, uint32_t index, uint64_t seen)
+{
+    const bool freeing = pfk_word_state(seen) == PFK_FREEING;
+    const uint32_t owner = pfk_word_owner(seen);
+    const uint64_t *const marks = freeing ? repair_free_marks(repair) : repair_ready_marks(repair);
+
+    if (marks == NULL)
+        return REPAIR_DEFERRED;
+    if (pfk_u64_load_acquire(repair_word(repair, index)) != seen)
+        return REPAIR_AGAIN;
+    if (repair_is_marked(marks, index)) {
+        pfk_table_settle(&repair->view, index, freeing ? PFK_FREEING : PFK_QUEUING, freeing ? PFK_FREE : PFK_READY,
+                         owner);
+        return REPAIR_SETTLED;
+    }
+    if (freeing ? pfk_table_settle_free(&repair->view, index, owner)
+                : pfk_table_settle_ready(&repair->view, index, owner))
+        return REPAIR_SETTLED;
+    return REPAIR_DEFERRED;
+}
+
+/* Takes a slot over as FREEING(M) and frees it. `life` of the word is kept. */
+static enum repair_step repair_free(struct repair *repair, uint32_t index, uint64_t seen, uint32_t *count)
+{
+    const uint64_t freeing = pfk_word_moved(seen, PFK_FREEING, PREFORK_LANE_MASTER);
+
+    if (!pfk_u64_cas_acq_rel(repair_word(repair, index), &seen, freeing))
+        return REPAIR_AGAIN;
+    ++*count;
+    return pfk_table_settle_free(&repair->view, index, PREFORK_LANE_MASTER) ? REPAIR_SETTLED : REPAIR_DEFERRED;
+}
+
+static enum repair_step repair_reserved(struct repair *repair, uint32_t index, uint64_t seen)
+{
+    /* Before the word leaves RESERVED: a second master still finds the debt. */
+    pfk_ring_purge(&repair->view.free_hot, index);
+    pfk_ring_purge(&repair->view.free_cold, index);
+    return repair_free(repair, index, seen, &repair->report.freed);
+}
+
+static bool repair_used_up(const struct repair *repair, uint32_t index, uint64_t word)
+{
+    const uint32_t hand_backs = pfk_u32_load_relaxed(&pfk_table_descriptor(&repair->view, index)->hand_backs);
+
+    return ((pfk_word_attempt(word) - hand_backs) & 255) >= repair->view.geometry.max_attempts;
+}
+
+static enum repair_step repair_bury(struct repair *repair, uint32_t index, uint64_t seen)
+{
+    struct pfk_descriptor_shm *const descriptor = pfk_table_descriptor(&repair->view, index);
+    const uint32_t submitter = pfk_u32_load_relaxed(&descriptor->submitter);
+
+    if ((pfk_word_flags(seen) & PFK_DETACHED) != 0)
+        return repair_free(repair, index, seen, &repair->report.buried);
+    pfk_u32_store_relaxed(&descriptor->reply_offset, repair->view.geometry.request_bytes);
+    pfk_u32_store_relaxed(&descriptor->reply_bytes, 0);
+    pfk_u32_store_relaxed(&descriptor->status, (uint32_t)-EOWNERDEAD);
+    if (!pfk_u64_cas_acq_rel(&descriptor->word, &seen, pfk_word_moved(seen, PFK_DONE, PFK_NOBODY)))
+        return REPAIR_AGAIN;
+    repair->report.buried++;
+    (void)pfk_table_announce(&repair->view, index, submitter, pfk_word_flags(seen));
+    return REPAIR_SETTLED;
+}
+
+static enum repair_step repair_claimed(struct repair *repair, uint32_t index, uint64_t seen)
+{
+    const uint64_t queuing = pfk_word_moved(seen, PFK_QUEUING, PREFORK_LANE_MASTER);
+
+    /* Before the word leaves CLAIMED: afterwards a helper with a stale verdict
+     * must not find the leftover and take it for the new entry. */
+    pfk_ring_purge(&repair->view.ready, index);
+    if (repair_used_up(repair, index, seen))
+        return repair_bury(repair, index, seen);
+    if (!pfk_u64_cas_acq_rel(repair_word(repair, index), &seen, queuing))
+        return REPAIR_AGAIN;
+    repair->report.redelivered++;
+    return pfk_table_settle_ready(&repair->view, index, PREFORK_LANE_MASTER) ? REPAIR_SETTLED : REPAIR_DEFERRED;
+}
+
+static enum repair_step repair_of_owner(struct repair *repair, uint32_t index, uint64_t seen)
+{
+    switch (pfk_word_state(seen)) {
+    case PFK_FREEING:
+    case PFK_QUEUING:
+        return repair_pay(repair, index, seen);
+    case PFK_RESERVED:
+        return repair_reserved(repair, index, seen);
+    case PFK_CLAIMED:
+        return repair_claimed(repair, index, seen);
+    default: /* FREE, READY and DONE have no owner: the number was scribbled */
+        repair->report.suspect++;
+        return REPAIR_SETTLED;
+    }
+}
+
+static bool repair_has_submitter(uint32_t state)
+{
+    return state == PFK_QUEUING || state == PFK_READY || state == PFK_CLAIMED || state == PFK_DONE;
+}
+
+static enum repair_step repair_of_submitter(struct repair *repair, uint32_t index, uint64_t seen)
+{
+    if (pfk_word_state(seen) == PFK_DONE)
+        return repair_free(repair, index, seen, &repair->report.freed);
+    if ((pfk_word_flags(seen) & PFK_DETACHED) != 0)
+        return REPAIR_SETTLED;
+    if (pfk_u64_cas_acq_rel(repair_word(repair, index), &seen, pfk_word_flagged(seen, PFK_DETACHED)))
+        repair->report.detached++;
+    return REPAIR_AGAIN; /* the owner may be dead as well */
+}
+
+static bool repair_is_plausible(const struct repair *repair, uint64_t word)
+{
+    const uint32_t state = pfk_word_state(word);
+
+    return state >= PFK_FREE && state <= PFK_FREEING && pfk_word_owner(word) <= repair->view.geometry.lanes;
+}
+
+/* The dead completer may have died between DONE and its announcement. Mailboxes
+ * are told as a whole at the end; sleepers one by one here. */
+static void repair_wake_waiter(struct repair *repair, uint64_t word, uint32_t submitter)
+{
+    if (pfk_word_state(word) != PFK_DONE || (pfk_word_flags(word) & PFK_WAIT) == 0 ||
+        !pfk_table_is_lane(&repair->view, submitter))
+        return;
+    (void)pfk_semaphore_post(&pfk_table_lane(&repair->view, submitter)->sem);
+}
+
+static enum repair_step repair_look(struct repair *repair, uint32_t index)
+{
+    const uint64_t word = pfk_u64_load_acquire(repair_word(repair, index));
+    uint32_t submitter;
+
+    if (!repair_is_plausible(repair, word)) {
+        repair->report.suspect++;
+        return REPAIR_SETTLED;
+    }
+    submitter = pfk_u32_load_relaxed(&pfk_table_descriptor(&repair->view, index)->submitter);
+    if (repair_has_submitter(pfk_word_state(word)) && repair_is_dead(repair, submitter)) {
+        const enum repair_step step = repair_of_submitter(repair, index, word);
+
+        if (step != REPAIR_SETTLED)
+            return step;
+    }
+    if (pfk_word_owner(word) != PFK_NOBODY && repair_is_dead(repair, pfk_word_owner(word)))
+        return repair_of_owner(repair, index, word);
+    repair_wake_waiter(repair, word, submitter);
+    return REPAIR_SETTLED;
+}
+
+static void repair_slot(struct repair *repair, uint32_t index)
+{
+    enum repair_step step = REPAIR_AGAIN;
+
+    for (int i = 0; i < REPAIR_SLOT_TRIES && step == REPAIR_AGAIN; i++)
+        step = repair_look(repair, index);
+    if (step != REPAIR_SETTLED)
+        repair->report.deferred++;
+}
+
+/* -- waking ------------------------------------------------------------------------- */
+
+/* The dead may have died between a change and its wake-up, with a token in hand,
+ * or between a token and its futex call. So old tokens go (one that lies there
+ * untaken would keep wakers from posting) and new ones come: one for each job
+ * that a sleeper could run, one at least. Never waits. */
+static void repair_post(const struct repair *repair, struct prefork_semaphore *sem, uint64_t tokens)
+{
+    const uint32_t lanes = repair->view.geometry.lanes;
+
+    for (uint32_t i = 0; i < lanes && pfk_semaphore_try(sem) == 0; i++)
+        continue;
+    if (tokens > lanes)
+        tokens = lanes;
+    do {
+        (void)pfk_semaphore_post(sem);
+    } while (tokens-- > 1);
+}
+
+static void repair_wake_loops(const struct repair *repair)
+{
+    for (uint32_t number = 1; number <= repair->view.geometry.lanes; number++) {
+        struct pfk_lane_shm *const lane = pfk_table_lane(&repair->view, number);
+
+        if (pfk_u32_load_relaxed(&lane->in_use) == 0 || repair_is_dead(repair, number))
+            continue;
+        pfk_u32_store_release(&lane->rescan, 1);
+        (void)pfk_u32_exchange_acq_rel(&lane->armed, 0);
+        pfk_u32_store_relaxed(&lane->starved, 0);
+        (void)pfk_fd_event_signal(repair->view.wake_fds[number]);
+    }
+}
+
+static void repair_wake_all(const struct repair *repair)
+{
+    pfk_fence_seq_cst();
+    repair_post(repair, &repair->view.work->ready_sem, pfk_ring_length(&repair->view.ready));
+    pfk_u32_store_relaxed(&repair->view.work->starved, 1); /* the dead one may have cleared it and woken nobody */
+    repair_post(repair, &repair->view.work->room_sem, 1);
+    repair_wake_loops(repair);
+}
+
+/* -- the pass ------------------------------------------------------------------------- */
+
+static int repair_open(struct repair *repair, const struct prefork_table *table, const uint32_t *lanes,
+                       uint32_t n_lanes)
+{
+    const uint32_t patience = 64 + 4 * table->geometry.lanes;
+
+    memset(repair, 0, sizeof(*repair));
+    repair->view = *table;
+    repair->view.free_hot.patience = patience;
+    repair->view.free_cold.patience = patience;
+    repair->view.ready.patience = patience;
+    /* What an earlier pass, or an earlier master, took over and did not finish. */
+    repair->dead[0] |= UINT64_C(1) << PREFORK_LANE_MASTER;
+    for (uint32_t i = 0; i < n_lanes; i++) {
+        if (!pfk_table_is_lane(table, lanes[i]))
+            return pfk_error(EINVAL, "prefork_table_repair: %u is no lane; choose 1 to %u", lanes[i],
+                             table->geometry.lanes);
+        repair->dead[lanes[i] / 64] |= UINT64_C(1) << (lanes[i] % 64);
+    }
+    return 0;
+}
+
+static void repair_mark_clean(const struct repair *repair, const uint32_t *lanes, uint32_t n_lanes)
+{
+    for (uint32_t i = 0; i < n_lanes; i++) {
+        struct pfk_lane_shm *const lane = pfk_table_lane(&repair->view, lanes[i]);
+
+        pfk_u32_store_relaxed(&lane->pid, 0);
+        if (lanes[i] != PREFORK_LANE_MASTER)
+            pfk_u32_store_release(&lane->in_use, 0); /* only now may another open it */
+    }
+}
+
+static void repair_count(const struct repair *repair)
+{
+    struct pfk_control_shm *const control = repair->view.control;
+
+    pfk_u64_bump_relaxed(&control->redelivered, repair->report.redelivered);
+    pfk_u64_bump_relaxed(&control->buried, repair->report.buried);
+    pfk_u64_bump_relaxed(&control->suspect, repair->report.suspect);
+    pfk_u64_bump_relaxed(&control->repairs, 1);
+}
+
+static void repair_report(const struct repair *repair, struct prefork_repair *repair_out)
+{
+    const size_t size = repair_out->size;
+
+    memcpy(repair_out, &repair->report, size < sizeof(*repair_out) ? size : sizeof(*repair_out));
+    repair_out->size = size;
+}
+
+PFK_EXPORT int prefork_table_repair(struct prefork_table *table, const uint32_t *lanes, uint32_t n_lanes,
+                                    struct prefork_repair *repair_out)
+{
+    struct repair repair;
+    int rc;
+
+    if (repair_out != NULL && repair_out->size < sizeof(repair_out->size))
+        return pfk_error(EINVAL, "prefork_table_repair: size is %zu; set it to sizeof(struct prefork_repair)",
+                         repair_out->size);
+    rc = repair_open(&repair, table, lanes, n_lanes);
+    if (rc != 0)
+        return rc;
+    for (uint32_t i = 0; i < table->geometry.slots; i++)
+        repair_slot(&repair, i);
+    repair_wake_all(&repair);
+    if (repair.report.deferred == 0)
+        repair_mark_clean(&repair, lanes, n_lanes);
+    repair_count(&repair);
+    if (repair_out != NULL)
+        repair_report(&repair, repair_out);
+    free(repair.in_free);
+    free(repair.in_ready);
+    return 0;
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A ring of hints: slot numbers that say "look at this slot" and may be wrong.
+ *
+ * Fill the cell, then advance the index; whoever meets a half-done step
+ * finishes it. So no participant can wedge the ring by dying or by being
+ * stopped between two instructions. An entry is never taken out before the
+ * slot's word forbids it: consumers peek, compare-and-swap the word, then
+ * remove. Thus nobody ever holds the only copy of a hint in a register.
+ *
+ * cell = round:40 | index:24, where the index of an empty cell is all ones.
+ * Ticket t names cell t & mask in round t >> order. */
+#ifndef PFK_JOB_RING_H
+#define PFK_JOB_RING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/atomic.h"
+#include "base/compiler.h"
+
+/* field | writer            | readers     | order                             | if a writer dies here
+ * head  | whoever removed   | all         | acq_rel after the cell was emptied | one behind: the next one advances it
+ * tail  | whoever put       | all         | acq_rel after the cell was filled  | one behind: the next one advances it
+ * cells | put, remove       | all         | filled acq_rel, read acquire       | either state is whole */
+struct pfk_ring_shm {
+    PFK_ALIGNED(PFK_CACHE_PAIR) pfk_atomic_u64 head;
+    PFK_ALIGNED(PFK_CACHE_PAIR) pfk_atomic_u64 tail;
+};
+
+/* A process's view: the bounds are private and never read from the segment. */
+struct pfk_ring {
+    struct pfk_ring_shm *shm;
+    pfk_atomic_u64 *cells;
+    uint32_t order;    /* log2 of the number of cells */
+    uint32_t patience; /* steps of one call before it gives up on a ring that keeps moving */
+};
+
+enum pfk_ring_put {
+    PFK_RING_PUT,
+    PFK_RING_FULL,
+    PFK_RING_BUSY /* patience ran out: a damaged segment, or a stampede */
+};
+
+/* What peek saw: exact enough that remove never takes a later entry. */
+struct pfk_ring_entry {
+    uint64_t ticket;
+    uint64_t cell;
+    uint32_t index; /* unchecked: the caller compares it with its private slot count */
+};
+
+/* Makes the ring empty. Before anybody else maps it. */
+void pfk_ring_init(const struct pfk_ring *ring);
+
+/* Appends a hint. Any participant. */
+enum pfk_ring_put pfk_ring_put(const struct pfk_ring *ring, uint32_t index);
+
+/* Looks at the oldest entry; false when there is none. */
+bool pfk_ring_peek(const struct pfk_ring *ring, struct pfk_ring_entry *entry_out);
+
+/* Whether the entry is still where it was seen. */
+bool pfk_ring_holds(const struct pfk_ring *ring, const struct pfk_ring_entry *entry);
+
+/* Removes exactly this entry; harmless when somebody else already did. */
+void pfk_ring_remove(const struct pfk_ring *ring, const struct pfk_ring_entry *entry);
+
+/* Removes the oldest entry if it names `index`: a dead claimer's leftover. */
+void pfk_ring_purge(const struct pfk_ring *ring, uint32_t index);
+
+/* Entries now, roughly: a gauge, and "is it worth waking somebody". */
+uint64_t pfk_ring_length(const struct pfk_ring *ring);
+
+/* Calls `visit` for the index of each entry, oldest first; bounded by the
+ * number of cells. */
+void pfk_ring_walk(const struct pfk_ring *ring, void (*visit)(uint32_t index, void *context), void *context);
+
+/* Cells, tickets and rounds, for verify. */
+#define PFK_RING_EMPTY UINT32_C(0xffffff)
+
+static inline uint64_t pfk_ring_cell(uint64_t round, uint32_t index)
+{
+    return round << 24 | index;
+}
+
+static inline uint64_t pfk_ring_cell_round(uint64_t cell)
+{
+    return cell >> 24;
+}
+
+static inline uint32_t pfk_ring_cell_index(uint64_t cell)
+{
+    return (uint32_t)(cell & PFK_RING_EMPTY);
+}
+
+static inline uint64_t pfk_ring_cells(const struct pfk_ring *ring)
+{
+    return UINT64_C(1) << ring->order;
+}
+
+static inline pfk_atomic_u64 *pfk_ring_cell_at(const struct pfk_ring *ring, uint64_t ticket)
+{
+    return &ring->cells[ticket & (pfk_ring_cells(ring) - 1)];
+}
+
+/* Rounds have 40 bits; comparing modulo keeps a ticket of 64 bits usable. */
+static inline uint64_t pfk_ring_round(const struct pfk_ring *ring, uint64_t ticket)
+{
+    return ticket >> ring->order & ((UINT64_C(1) << 40) - 1);
+}
+
+#endif

@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The submitter's half of a job: reserve, submit, wait, collect, detach.
+ *
+ *     FREE -> RESERVED(me) -> QUEUING(me) -> READY … DONE -> FREEING(me) -> FREE
+ *
+ * Each arrow is one compare-and-swap. Runs on the lane's thread. */
+#include "job/lane.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "job/park.h"
+
+/* -- reserve ---------------------------------------------------------------- */
+
+static bool submit_is_free(uint64_t word)
+{
+    return pfk_word_state(word) == PFK_FREE || pfk_word_state(word) == PFK_FREEING;
+}
+
+/* Takes the slot at the head of a free ring. The entry is removed only after
+ * the word says RESERVED, so if we die in between it is still at the head and
+ * repair finds it there. */
+static bool submit_take(struct prefork_lane *lane, const struct pfk_ring *ring, uint64_t *job_out)
+{
+    const struct prefork_table *const table = lane->table;
+    struct pfk_ring_entry entry;
+
+    for (uint32_t step = 0; step < ring->patience && pfk_ring_peek(ring, &entry); step++) {
+        pfk_atomic_u64 *at;
+        uint64_t word, reserved;
+
+        if (entry.index >= table->geometry.slots) {
+            pfk_ring_remove(ring, &entry);
+            continue;
+        }
+        at = &pfk_table_descriptor(table, entry.index)->word;
+        word = pfk_u64_load_acquire(at);
+        if (!pfk_ring_holds(ring, &entry))
+            continue; /* it left meanwhile, so the word may be of a later life */
+        if (!submit_is_free(word)) {
+            pfk_ring_remove(ring, &entry); /* taken by somebody slow or dead */
+            continue;
+        }
+        reserved = pfk_word_reserved(word, lane->number);
+        if (!pfk_u64_cas_acq_rel(at, &word, reserved))
+            continue; /* not stale: FREEING may have become FREE; look again */
+        pfk_ring_remove(ring, &entry);
+        *job_out = pfk_job_id(reserved, entry.index);
+        return true;
+    }
+    return false;
+}
+
+static bool submit_try_reserve(struct prefork_lane *lane, uint64_t *job_out)
+{
+    struct pfk_descriptor_shm *descriptor;
+
+    if (!submit_take(lane, &lane->table->free_hot, job_out) && !submit_take(lane, &lane->table->free_cold, job_out))
+        return false;
+    descriptor = pfk_table_descriptor(lane->table, pfk_job_index(*job_out));
+    pfk_u32_store_relaxed(&descriptor->submitter, lane->number);
+    pfk_u32_store_relaxed(&descriptor->hand_backs, 0);
+    pfk_lane_record(lane, *job_out, PFK_RECORD_RESERVED);
+    return true;
+}
+
+/* Says that somebody waits for room. Whoever frees a slot next clears it and
+ * wakes one; who is woken says it again, since others may still wait. */
+static void submit_declare_starved(struct prefork_lane *lane)
+{
+    pfk_u32_store_relaxed(&lane->table->work->starved, 1);
+    pfk_fence_seq_cst(); /* `starved`, then the rings; pairs with the fence in pfk_table_wake_room */
+}
+
+static void submit_pass_room_on(struct prefork_lane *lane)
+{
+    if (pfk_table_has_room(lane->table) && pfk_table_wake_room(lane->table))
+        pfk_lane_tally(lane, PFK_COUNT_WOKEN);
+}
+
+static int submit_wait_for_room(struct prefork_lane *lane, uint64_t deadline_ns, uint64_t *job_out)
+{
+    for (;;) {
+        submit_declare_starved(lane);
+        if (submit_try_reserve(lane, job_out)) {
+            submit_pass_room_on(lane);
+            return 0;
+        }
+        if (pfk_lane_take_interrupt(lane))
+            return pfk_error_routine(EINTR, "prefork_lane_reserve: interrupted");
+        if (prefork_clock_now_ns() >= deadline_ns)
+            return pfk_error(ETIMEDOUT, "prefork_lane_reserve: all %u slots were busy until the deadline",
+                             lane->table->geometry.slots);
+        pfk_lane_tally(lane, PFK_COUNT_SLEPT);
+        pfk_park_sleep(&lane->table->work->room_sem, pfk_lane_nap_ns(lane, deadline_ns));
+    }
+}
+
+PFK_EXPORT int prefork_lane_reserve(struct prefork_lane *lane, uint64_t deadline_ns, uint64_t *job_out)
+{
+    const int rc = pfk_lane_check(lane, "prefork_lane_reserve");
+
+    if (PFK_UNLIKELY(rc != 0))
+        return rc;
+    if (PFK_LIKELY(submit_try_reserve(lane, job_out))) {
+        if (PFK_UNLIKELY(lane->wanted_room)) {
+            lane->wanted_room = false;
+            submit_declare_starved(lane);
+            submit_pass_room_on(lane);
+        }
+        return 0;
+    }
+    pfk_lane_tally(lane, PFK_COUNT_REFUSED);
+    if (deadline_ns == PREFORK_NO_WAIT)
+        return pfk_error_routine(EAGAIN, "prefork_lane_reserve: every slot is busy");
+    return submit_wait_for_room(lane, deadline_ns, job_out);
+}
+
+PFK_EXPORT int prefork_lane_want_room(struct prefork_lane *lane)
+{
+    const int rc = pfk_lane_check(lane, "prefork_lane_want_room");
+
+    if (rc != 0)
+        return rc;
+    lane->wanted_room = true;
+    pfk_u32_store_relaxed(&lane->shm->starved, 1);
+    submit_declare_starved(lane); /* the lane's own flag is ordered before it by the fence too */
+    return pfk_table_has_room(lane->table) ? 1 : 0;
+}
+
+/* -- submit ----------------------------------------------------------------- */
+
+static struct pfk_record *submit_find_reserved(const struct prefork_lane *lane, uint64_t job, const char *call)
+{
+    struct pfk_record *const record = pfk_lane_find(lane, job);
+
+    if (PFK_LIKELY(record != NULL && record->state == PFK_RECORD_RESERVED))
+        return record;
+    (void)pfk_error(EINVAL, "%s: job %llx is not reserved by lane %u", call, (unsigned long long)job, lane->number);
+    return NULL;
+}
+
+PFK_EXPORT void *prefork_lane_request_buffer(struct prefork_lane *lane, uint64_t job, size_t *capacity_out)
+{
+    if (pfk_lane_check(lane, "prefork_lane_request_buffer") != 0 ||
+        submit_find_reserved(lane, job, "prefork_lane_request_buffer") == NULL)
+        return NULL;
+    *capacity_out = lane->table->geometry.request_bytes;
+    return pfk_table_payload(lane->table, pfk_job_index(job));
+}
+
+static int submit_check(const struct prefork_lane *lane, const struct prefork_submission *submission, const char *call)
+{
+    if (PFK_UNLIKELY(submission->size < sizeof(*submission)))
+        return pfk_error(EINVAL, "%s: submission.size is %zu; set it to sizeof(struct prefork_submission)", call,
+                         submission->size);
+    if (PFK_UNLIKELY(submission->request_bytes > lane->table->geometry.request_bytes))
+        return pfk_error(EMSGSIZE, "%s: a request of %zu bytes; this table's slots take %u: create it with a greater "
+                                   "request_bytes",
+                         call, submission->request_bytes, lane->table->geometry.request_bytes);
+    if (PFK_UNLIKELY(submission->handler > UINT16_MAX))
+        return pfk_error(EINVAL, "%s: handler %u; numbers go to 65535", call, submission->handler);
+    if (PFK_UNLIKELY((submission->flags & ~(uint32_t)(PREFORK_SUBMIT_DETACHED | PREFORK_SUBMIT_NOTIFY)) != 0))
+        return pfk_error(EINVAL, "%s: unknown flags %x", call, submission->flags);
+    if (PFK_UNLIKELY(submission->flags == (PREFORK_SUBMIT_DETACHED | PREFORK_SUBMIT_NOTIFY)))
+        return pfk_error(EINVAL, "%s: a detached job is not announced; choose one flag", call);
+    return 0;
+}
+
+static uint32_t submit_word_flags(uint32_t flags)
+{
+    return ((flags & PREFORK_SUBMIT_DETACHED) != 0 ? (uint32_t)PFK_DETACHED : 0) |
+           ((flags & PREFORK_SUBMIT_NOTIFY) != 0 ? (uint32_t)PFK_NOTIFY : 0);
+}
+
+static void submit_remember(struct prefork_lane *lane, struct pfk_record *record,
+                            const struct prefork_submission *submission)
+{
+    record->user = submission->user;
+    if ((submission->flags & PREFORK_SUBMIT_DETACHED) != 0)
+        pfk_lane_forget(lane, pfk_job_index(record->job));
+    else
+        record->state = (submission->flags & PREFORK_SUBMIT_NOTIFY) != 0 ? PFK_RECORD_NOTIFY : PFK_RECORD_WAITED;
+}
+
+static int submit_reserved(struct prefork_lane *lane, struct pfk_record *record,
+                           const struct prefork_submission *submission)
+{
+    const uint64_t job = record->job;
+    const uint32_t index = pfk_job_index(job);
+    struct pfk_descriptor_shm *const descriptor = pfk_table_descriptor(lane->table, index);
+    uint64_t reserved = pfk_word(PFK_RESERVED, 0, 0, lane->number, pfk_job_life(job));
+    const uint64_t queuing =
+        pfk_word(PFK_QUEUING, submit_word_flags(submission->flags), 0, lane->number, pfk_job_life(job));
+
+    pfk_u32_store_relaxed(&descriptor->handler, submission->handler);
+    pfk_u32_store_relaxed(&descriptor->request_bytes, (uint32_t)submission->request_bytes);
+    pfk_u64_store_relaxed(&descriptor->submitted_ns, pfk_lane_stamps(queuing) ? prefork_clock_now_ns() : 0);
+    /* Releases the request and the fields; the claimer's CAS acquires them. From
+     * here on the job is accepted: if we die, repair puts the entry. */
+    if (PFK_UNLIKELY(!pfk_u64_cas_acq_rel(&descriptor->word, &reserved, queuing)))
+        return pfk_error(ESTALE, "prefork_lane_submit: slot %u is %s, not reserved; shared memory was damaged", index,
+                         pfk_state_name(pfk_word_state(reserved)));
+    submit_remember(lane, record, submission);
+    (void)pfk_table_settle_ready(lane->table, index, lane->number);
+    pfk_lane_tally(lane, PFK_COUNT_SUBMITTED);
+    if (pfk_park_ring(&lane->table->work->ready_sem))
+        pfk_lane_tally(lane, PFK_COUNT_WOKEN);
+    return 0;
+}
+
+PFK_EXPORT int prefork_lane_submit(struct prefork_lane *lane, uint64_t job, const struct prefork_submission *submission)
+{
+    struct pfk_record *record;
+    int rc = pfk_lane_check(lane, "prefork_lane_submit");
+
+    if (rc == 0)
+        rc = submit_check(lane, submission, "prefork_lane_submit");
+    if (PFK_UNLIKELY(rc != 0))
+        return rc;
+    record = submit_find_reserved(lane, job, "prefork_lane_submit");
+    return PFK_LIKELY(record != NULL) ? submit_reserved(lane, record, submission) : -EINVAL;
+}
+
+PFK_EXPORT int prefork_lane_put(struct prefork_lane *lane, const void *request,
+                                const struct prefork_submission *submission, uint64_t deadline_ns, uint64_t *job_out)
+{
+    int rc = pfk_lane_check(lane, "prefork_lane_put");
+
+    if (rc == 0)
+        rc = submit_check(lane, submission, "prefork_lane_put");
+    if (rc == 0)
+        rc = prefork_lane_reserve(lane, deadline_ns, job_out);
+    if (PFK_UNLIKELY(rc != 0))
+        return rc;
+    if (submission->request_bytes > 0)
+        memcpy(pfk_table_payload(lane->table, pfk_job_index(*job_out)), request, submission->request_bytes);
+    return submit_reserved(lane, &lane->records[pfk_job_index(*job_out)], submission);
+}
+
+/* -- giving a slot back ------------------------------------------------------- */
+
+/* Takes the slot from a state that only this lane may leave to FREEING, and
+ * pays the debt. */
+static int submit_free(struct prefork_lane *lane, uint64_t job, uint32_t state, uint32_t owner)
+{
+    const uint32_t index = pfk_job_index(job);
+    pfk_atomic_u64 *const at = &pfk_table_descriptor(lane->table, index)->word;
+    uint64_t word = pfk_u64_load_relaxed(at);
+
+    if (PFK_UNLIKELY(!pfk_word_is(word, state, owner) || pfk_word_life(word) != pfk_job_life(job) ||
+                     !pfk_u64_cas_acq_rel(at, &word, pfk_word_moved(word, PFK_FREEING, lane->number))))
+        return pfk_error(ESTALE, "slot %u is %s, not %s; shared memory was damaged", index,
+                         pfk_state_name(pfk_word_state(word)), pfk_state_name(state));
+    pfk_lane_forget(lane, index);
+    (void)pfk_table_settle_free(lane->table, index, lane->number);
+    if (pfk_table_wake_room(lane->table))
+        pfk_lane_tally(lane, PFK_COUNT_WOKEN);
+    return 0;
+}
+
+PFK_EXPORT int prefork_lane_abandon(struct prefork_lane *lane, uint64_t job)
+{
+    const int rc = pfk_lane_check(lane, "prefork_lane_abandon");
+
+    if (rc != 0)
+        return rc;
+    if (submit_find_reserved(lane, job, "prefork_lane_abandon") == NULL)
+        return -EINVAL;
+    return submit_free(lane, job, PFK_RESERVED, lane->number);
+}
+
+static struct pfk_record *submit_find_submitted(const struct prefork_lane *lane, uint64_t job, const char *call)
+{
+    struct pfk_record *const record = pfk_lane_find(lane, job);
+
+    if (PFK_LIKELY(record != NULL && record->state != PFK_RECORD_RESERVED))
+        return record;
+    (void)pfk_error(EINVAL, "%s: job %llx is not one that lane %u submitted and may collect", call,
+                    (unsigned long long)job, lane->number);
+    return NULL;
+}
+
+PFK_EXPORT int prefork_lane_collect(struct prefork_lane *lane, uint64_t job)
+{
+    uint64_t word;
+    int rc = pfk_lane_check(lane, "prefork_lane_collect");
+
+    if (PFK_UNLIKELY(rc != 0))
+        return rc;
+    if (submit_find_submitted(lane, job, "prefork_lane_collect") == NULL)
+        return -EINVAL;
+    word = pfk_u64_load_acquire(&pfk_table_descriptor(lane->table, pfk_job_index(job))->word);
+    if (PFK_UNLIKELY(pfk_word_life(word) == pfk_job_life(job) && pfk_word_state(word) != PFK_DONE))
+        return pfk_error(EBUSY, "prefork_lane_collect: job %llx is %s; wait for it, or detach it",
+                         (unsigned long long)job, pfk_state_name(pfk_word_state(word)));
+    rc = submit_free(lane, job, PFK_DONE, PFK_NOBODY);
+    if (rc == 0)
+        pfk_lane_tally(lane, PFK_COUNT_COLLECTED);
+    return rc;
+}
+
+PFK_EXPORT int prefork_lane_detach(struct prefork_lane *lane, uint64_t job)
+{
+    pfk_atomic_u64 *at;
+    uint64_t word;
+    const int rc = pfk_lane_check(lane, "prefork_lane_detach");
+
+    if (rc != 0)
+        return rc;
+    if (submit_find_submitted(lane, job, "prefork_lane_detach") == NULL)
+        return -EINVAL;
+    at = &pfk_table_descriptor(lane->table, pfk_job_index(job))->word;
+    word = pfk_u64_load_acquire(at);
+    for (uint32_t step = 0; step < lane->table->ready.patience; step++) {
+        if (pfk_word_life(word) != pfk_job_life(job))
+            break;
+        if (pfk_word_state(word) == PFK_DONE)
+            return prefork_lane_collect(lane, job);
+        /* The completer's CAS now fails, and finds that it has to free the slot. */
+        if (pfk_u64_cas_acq_rel(at, &word, pfk_word_flagged(word, PFK_DETACHED))) {
+            pfk_lane_forget(lane, pfk_job_index(job));
+            return 0;
+        }
+    }
+    return pfk_error(ESTALE, "prefork_lane_detach: slot %u no longer holds the job; shared memory was damaged",
+                     pfk_job_index(job));
+}
+
+/* -- results ------------------------------------------------------------------ */
+
+/* Everything read from the slot is checked: the reply lies within it whatever
+ * the worker wrote. */
+static void submit_fill_result(const struct prefork_lane *lane, const struct pfk_record *record, uint64_t word,
+                               struct prefork_result *result_out)
+{
+    const uint32_t index = pfk_job_index(record->job);
+    const struct pfk_descriptor_shm *const descriptor = pfk_table_descriptor(lane->table, index);
+    const size_t payload_bytes = pfk_geometry_payload_bytes(&lane->table->geometry);
+    size_t offset = pfk_u32_load_relaxed(&descriptor->reply_offset);
+    size_t bytes = pfk_u32_load_relaxed(&descriptor->reply_bytes);
+
+    if (PFK_UNLIKELY(offset > payload_bytes))
+        offset = payload_bytes;
+    if (PFK_UNLIKELY(bytes > payload_bytes - offset))
+        bytes = payload_bytes - offset;
+    result_out->job = record->job;
+    result_out->user = record->user;
+    result_out->reply = pfk_table_payload(lane->table, index) + offset;
+    result_out->reply_bytes = bytes;
+    result_out->status = (int)(int32_t)pfk_u32_load_relaxed(&descriptor->status);
+    result_out->attempts = (pfk_word_attempt(word) - pfk_u32_load_relaxed(&descriptor->hand_backs)) & 255;
+}
+
+/* Sets WAIT unless the job is DONE; 1: done, 0: sleep now, -ESTALE. */
+static int submit_declare_wait(struct prefork_lane *lane, const struct pfk_record *record, bool declare,
+                               uint64_t *word_out)
+{
+    pfk_atomic_u64 *const at = &pfk_table_descriptor(lane->table, pfk_job_index(record->job))->word;
+    uint64_t word = pfk_u64_load_acquire(at);
+
+    for (uint32_t step = 0; step < lane->table->ready.patience; step++) {
+        if (pfk_word_life(word) != pfk_job_life(record->job))
+            break;
+        *word_out = word;
+        if (pfk_word_state(word) == PFK_DONE)
+            return 1;
+        if (!declare || (pfk_word_flags(word) & PFK_WAIT) != 0)
+            return 0;
+        if (pfk_u64_cas_acq_rel(at, &word, pfk_word_flagged(word, PFK_WAIT)))
+            return 0; /* the completer now sees it and posts our semaphore */
+    }
+    return pfk_error(ESTALE, "prefork_lane_wait: slot %u no longer holds the job; shared memory was damaged",
+                     pfk_job_index(record->job));
+}
+
+PFK_EXPORT int prefork_lane_wait(struct prefork_lane *lane, uint64_t job, uint64_t deadline_ns,
+                                 struct prefork_result *result_out)
+{
+    const struct pfk_record *record;
+    uint64_t word = 0;
+    int rc = pfk_lane_check(lane, "prefork_lane_wait");
+
+    if (rc != 0)
+        return rc;
+    record = submit_find_submitted(lane, job, "prefork_lane_wait");
+    if (record == NULL)
+        return -EINVAL;
+    for (;;) {
+        rc = submit_declare_wait(lane, record, deadline_ns != PREFORK_NO_WAIT, &word);
+        if (rc < 0)
+            return rc;
+        if (rc > 0) {
+            submit_fill_result(lane, record, word, result_out);
+            return 0;
+        }
+        if (deadline_ns == PREFORK_NO_WAIT)
+            return pfk_error_routine(EAGAIN, "prefork_lane_wait: the job is not complete");
+        if (pfk_lane_take_interrupt(lane))
+            return pfk_error_routine(EINTR, "prefork_lane_wait: interrupted");
+        if (prefork_clock_now_ns() >= deadline_ns)
+            return pfk_error(ETIMEDOUT, "prefork_lane_wait: job %llx was not complete at the deadline",
+                             (unsigned long long)job);
+        pfk_lane_tally(lane, PFK_COUNT_SLEPT);
+        pfk_park_sleep(&lane->shm->sem, pfk_lane_nap_ns(lane, deadline_ns));
+    }
+}
+
+/* -- results in an event loop --------------------------------------------------- */
+
+/* Gives a record out if its job is done; the hint may name any slot. */
+static bool submit_give(struct prefork_lane *lane, uint32_t index, struct prefork_result *result_out)
+{
+    struct pfk_record *record;
+    uint64_t word;
+
+    if (index >= lane->table->geometry.slots)
+        return false;
+    record = &lane->records[index];
+    if (record->state != PFK_RECORD_NOTIFY)
+        return false;
+    word = pfk_u64_load_acquire(&pfk_table_descriptor(lane->table, index)->word);
+    if (pfk_word_state(word) != PFK_DONE || pfk_word_life(word) != pfk_job_life(record->job))
+        return false;
+    record->state = PFK_RECORD_GIVEN;
+    submit_fill_result(lane, record, word, result_out);
+    return true;
+}
+
+static bool submit_next_from_mailbox(struct prefork_lane *lane, struct prefork_result *result_out)
+{
+    const struct pfk_ring mailbox = pfk_table_mailbox(lane->table, lane->number);
+    struct pfk_ring_entry entry;
+
+    for (uint32_t step = 0; step < mailbox.patience && pfk_ring_peek(&mailbox, &entry); step++) {
+        pfk_ring_remove(&mailbox, &entry);
+        if (submit_give(lane, entry.index, result_out))
+            return true;
+    }
+    return false;
+}
+
+static bool submit_next_from_rescan(struct prefork_lane *lane, struct prefork_result *result_out)
+{
+    const uint32_t end = lane->table->geometry.slots;
+
+    if (pfk_u32_load_relaxed(&lane->shm->rescan) != 0 && pfk_u32_exchange_acq_rel(&lane->shm->rescan, 0) != 0)
+        lane->rescan_at = lane->records[end].next;
+    while (lane->rescan_at != end) {
+        const uint32_t index = lane->rescan_at;
+
+        lane->rescan_at = lane->records[index].next;
+        if (submit_give(lane, index, result_out))
+            return true;
+    }
+    return false;
+}
+
+static bool submit_next(struct prefork_lane *lane, struct prefork_result *result_out)
+{
+    return submit_next_from_mailbox(lane, result_out) || submit_next_from_rescan(lane, result_out);
+}
+
+PFK_EXPORT int prefork_lane_next(struct prefork_lane *lane, struct prefork_result *result_out)
+{
+    const int rc = pfk_lane_check(lane, "prefork_lane_next");
+
+    if (PFK_UNLIKELY(rc != 0))
+        return rc;
+    if (submit_next(lane, result_out))
+        return 0;
+    /* Clear the signal, declare the sleep, then look again. */
+    pfk_fd_event_clear(lane->table->wake_fds[lane->number]);
+    pfk_u32_store_relaxed(&lane->shm->armed, 1);
+    pfk_fence_seq_cst(); /* `armed`, then the mailbox; pairs with the fence in table_mail */
+    if (submit_next(lane, result_out))
+        return 0;
+    return pfk_error_routine(EAGAIN, "prefork_lane_next: no completion");
+}

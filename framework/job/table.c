@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Makes a table and holds what all participants share: the settling of debts
+ * to the rings and the announcements. Keeps I-1 at the start; the steps below
+ * keep I-5 and I-6. Any process of the family, any thread. */
+#include "job/table.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "job/park.h"
+
+/* No live participant makes another one look this often at a moving ring; past
+ * it the segment is damaged, and giving up beats spinning. */
+#define TABLE_PATIENCE (UINT32_C(1) << 20)
+
+/* A word moves under an owner's feet only by flags, of which there are three. */
+#define TABLE_FLAG_TRIES 8
+
+static void table_map(struct prefork_table *table, const struct pfk_layout *layout)
+{
+    unsigned char *const base = prefork_segment_address(table->work_segment);
+
+    table->control = prefork_segment_address(table->control_segment);
+    table->work = (struct pfk_work_shm *)(void *)base;
+    table->lanes = (struct pfk_lane_shm *)(void *)(base + layout->lanes);
+    table->descriptors = (struct pfk_descriptor_shm *)(void *)(base + layout->descriptors);
+    table->payloads = base + layout->payloads;
+    table->free_hot = (struct pfk_ring){&table->work->free_hot, (pfk_atomic_u64 *)(void *)(base + layout->hot_cells),
+                                        table->geometry.hot_order, TABLE_PATIENCE};
+    table->free_cold =
+        (struct pfk_ring){&table->work->free_cold, (pfk_atomic_u64 *)(void *)(base + layout->cold_cells),
+                          table->geometry.cold_order, TABLE_PATIENCE};
+    table->ready = (struct pfk_ring){&table->work->ready, (pfk_atomic_u64 *)(void *)(base + layout->ready_cells),
+                                     table->geometry.cold_order, TABLE_PATIENCE};
+}
+
+struct pfk_ring pfk_table_mailbox(const struct prefork_table *table, uint32_t number)
+{
+    struct pfk_lane_shm *const lane = pfk_table_lane(table, number);
+
+    return (struct pfk_ring){&lane->mailbox, lane->mailbox_cells, PFK_MAILBOX_ORDER, TABLE_PATIENCE};
+}
+
+static void table_publish_geometry(struct pfk_geometry_shm *shm, const struct pfk_geometry *geometry, uint64_t magic)
+{
+    pfk_u32_store_relaxed(&shm->version, PFK_LAYOUT_VERSION);
+    pfk_u32_store_relaxed(&shm->slots, geometry->slots);
+    pfk_u32_store_relaxed(&shm->request_bytes, geometry->request_bytes);
+    pfk_u32_store_relaxed(&shm->reply_bytes, geometry->reply_bytes);
+    pfk_u32_store_relaxed(&shm->workers, geometry->workers);
+    pfk_u32_store_relaxed(&shm->threads, geometry->threads);
+    pfk_u32_store_relaxed(&shm->generations, geometry->generations);
+    pfk_u32_store_relaxed(&shm->outside, geometry->outside);
+    pfk_u32_store_relaxed(&shm->max_attempts, geometry->max_attempts);
+    pfk_u32_store_relaxed(&shm->lanes, geometry->lanes);
+    pfk_u64_store_release(&shm->magic, magic);
+}
+
+static int table_init_semaphores(const struct prefork_table *table)
+{
+    int rc = prefork_semaphore_init(&table->work->ready_sem, 0);
+
+    if (rc == 0)
+        rc = prefork_semaphore_init(&table->work->room_sem, 0);
+    for (uint32_t lane = 1; rc == 0 && lane <= table->geometry.lanes; lane++)
+        rc = prefork_semaphore_init(&pfk_table_lane(table, lane)->sem, 0);
+    return rc;
+}
+
+static int table_init(const struct prefork_table *table)
+{
+    const int rc = table_init_semaphores(table);
+
+    if (rc != 0)
+        return rc;
+    pfk_ring_init(&table->free_hot);
+    pfk_ring_init(&table->free_cold);
+    pfk_ring_init(&table->ready);
+    for (uint32_t lane = 1; lane <= table->geometry.lanes; lane++) {
+        const struct pfk_ring mailbox = pfk_table_mailbox(table, lane);
+
+        pfk_ring_init(&mailbox);
+    }
+    for (uint32_t i = 0; i < table->geometry.slots; i++) {
+        pfk_u64_store_relaxed(&pfk_table_descriptor(table, i)->word, pfk_word(PFK_FREE, 0, 0, PFK_NOBODY, 0));
+        if (pfk_ring_put(&table->free_hot, i) != PFK_RING_PUT)
+            (void)pfk_ring_put(&table->free_cold, i);
+    }
+    pfk_u32_store_relaxed(&pfk_table_lane(table, PREFORK_LANE_MASTER)->in_use, 1);
+    table_publish_geometry(&table->work->geometry, &table->geometry, PFK_WORK_MAGIC);
+    table_publish_geometry(&table->control->geometry, &table->geometry, PFK_CONTROL_MAGIC);
+    return 0;
+}
+
+static uint64_t table_count_open_fds(uint64_t limit)
+{
+    uint64_t open = 0;
+
+    for (int fd = 0; (uint64_t)fd < limit && fd < 65536; fd++)
+        open += fcntl(fd, F_GETFD) >= 0;
+    return open;
+}
+
+/* A participant needs room for its own connections too, but how many these are
+ * only it knows: what is asked for here is the table's part. */
+static int table_check_descriptors(uint32_t lanes)
+{
+    const uint64_t limit = pfk_fd_limit();
+    uint64_t open;
+
+    if (limit >= (uint64_t)lanes + 65536)
+        return 0;
+    open = table_count_open_fds(limit);
+    if (open + lanes <= limit)
+        return 0;
+    return pfk_error(EMFILE,
+                     "prefork_table_create: %u lanes need an eventfd each and %llu descriptors are open, but the limit "
+                     "is %llu; raise it to %llu or more (ulimit -n), or take fewer workers or threads",
+                     lanes, (unsigned long long)open, (unsigned long long)limit, (unsigned long long)(open + lanes));
+}
+
+static int table_open_wake_fds(struct prefork_table *table)
+{
+    const uint32_t lanes = table->geometry.lanes;
+    int rc = table_check_descriptors(lanes);
+
+    if (rc != 0)
+        return rc;
+    table->wake_fds = malloc(((size_t)lanes + 1) * sizeof(table->wake_fds[0]));
+    if (table->wake_fds == NULL)
+        return pfk_error(ENOMEM, "prefork_table_create: no memory for %u lanes", lanes);
+    for (uint32_t lane = 0; lane <= lanes; lane++)
+        table->wake_fds[lane] = -1;
+    for (uint32_t lane = 1; rc == 0 && lane <= lanes; lane++)
+        rc = pfk_fd_event(&table->wake_fds[lane]);
+    return rc;
+}
+
+static int table_build(struct prefork_table *table, const struct prefork_table_options *options)
+{
+    struct pfk_layout layout;
+    int rc = pfk_layout_geometry(options, &table->geometry);
+
+    if (rc == 0)
+        rc = pfk_layout_compute(&table->geometry, &layout);
+    if (rc == 0)
+        rc = table_open_wake_fds(table);
+    if (rc == 0)
+        rc = prefork_segment_create_private(layout.control_bytes, &table->control_segment);
+    if (rc == 0)
+        rc = prefork_segment_create_private(layout.work_bytes, &table->work_segment);
+    if (rc != 0)
+        return rc;
+    table_map(table, &layout);
+    return table_init(table);
+}
+
+PFK_EXPORT int prefork_table_create(const struct prefork_table_options *options, struct prefork_table **table_out)
+{
+    struct prefork_table *table = calloc(1, sizeof(*table));
+    int rc;
+
+    if (table == NULL)
+        return pfk_error(ENOMEM, "prefork_table_create: no memory");
+    rc = table_build(table, options);
+    if (rc != 0) {
+        prefork_table_destroy(&table);
+        return rc;
+    }
+    *table_out = table;
+    return 0;
+}
+
+PFK_EXPORT void prefork_table_destroy(struct prefork_table **table)
+{
+    struct prefork_table *const gone = *table;
+
+    *table = NULL;
+    if (gone == NULL)
+        return;
+    for (uint32_t lane = 1; gone->wake_fds != NULL && lane <= gone->geometry.lanes; lane++)
+        pfk_fd_close(&gone->wake_fds[lane]);
+    free(gone->wake_fds);
+    prefork_segment_close(&gone->work_segment);
+    prefork_segment_close(&gone->control_segment);
+    free(gone);
+}
+
+PFK_EXPORT uint32_t prefork_table_worker_lane(const struct prefork_table *table, uint32_t seat, uint32_t generation,
+                                              uint32_t thread)
+{
+    const struct pfk_geometry *const geometry = &table->geometry;
+
+    if (seat >= geometry->workers || thread >= geometry->threads)
+        return 0;
+    return PREFORK_LANE_MASTER + 1 + geometry->outside +
+           (seat * geometry->generations + generation % geometry->generations) * geometry->threads + thread;
+}
+
+PFK_EXPORT uint32_t prefork_table_outside_lane(const struct prefork_table *table, uint32_t index)
+{
+    return index < table->geometry.outside ? PREFORK_LANE_MASTER + 1 + index : 0;
+}
+
+PFK_EXPORT uint32_t prefork_table_lanes(const struct prefork_table *table)
+{
+    return table->geometry.lanes;
+}
+
+PFK_EXPORT size_t prefork_table_request_bytes(const struct prefork_table *table)
+{
+    return table->geometry.request_bytes;
+}
+
+PFK_EXPORT size_t prefork_table_reply_bytes(const struct prefork_table *table)
+{
+    return table->geometry.reply_bytes;
+}
+
+void pfk_table_settle(const struct prefork_table *table, uint32_t index, uint32_t from, uint32_t to, uint32_t owner)
+{
+    pfk_atomic_u64 *const at = &pfk_table_descriptor(table, index)->word;
+    uint64_t word = pfk_u64_load_relaxed(at);
+    const uint64_t life = pfk_word_life(word);
+
+    /* Repeated while only flags moved; given up when somebody took the slot on:
+     * the entry was enough for that. */
+    for (int i = 0; i < TABLE_FLAG_TRIES && pfk_word_is(word, from, owner) && pfk_word_life(word) == life; i++)
+        if (pfk_u64_cas_acq_rel(at, &word, pfk_word_moved(word, to, PFK_NOBODY)))
+            return;
+}
+
+bool pfk_table_settle_free(const struct prefork_table *table, uint32_t index, uint32_t owner)
+{
+    enum pfk_ring_put put = pfk_ring_put(&table->free_hot, index);
+
+    if (put != PFK_RING_PUT)
+        put = pfk_ring_put(&table->free_cold, index);
+    if (put != PFK_RING_PUT)
+        return false;
+    pfk_table_settle(table, index, PFK_FREEING, PFK_FREE, owner);
+    return true;
+}
+
+bool pfk_table_settle_ready(const struct prefork_table *table, uint32_t index, uint32_t owner)
+{
+    if (pfk_ring_put(&table->ready, index) != PFK_RING_PUT)
+        return false;
+    pfk_table_settle(table, index, PFK_QUEUING, PFK_READY, owner);
+    return true;
+}
+
+bool pfk_table_has_room(const struct prefork_table *table)
+{
+    struct pfk_ring_entry entry;
+
+    return pfk_ring_peek(&table->free_hot, &entry) || pfk_ring_peek(&table->free_cold, &entry);
+}
+
+/* Writes the eventfd of the next starved loop, in turn. */
+static bool table_wake_starved_loop(const struct prefork_table *table)
+{
+    const uint32_t lanes = table->geometry.lanes;
+    const uint32_t turn = pfk_u32_load_relaxed(&table->work->room_turn) % lanes;
+
+    for (uint32_t i = 0; i < lanes; i++) {
+        const uint32_t number = 1 + (turn + i) % lanes;
+        struct pfk_lane_shm *const lane = pfk_table_lane(table, number);
+
+        if (pfk_u32_load_relaxed(&lane->starved) == 0 || pfk_u32_exchange_acq_rel(&lane->starved, 0) == 0)
+            continue;
+        pfk_u32_store_relaxed(&table->work->room_turn, number);
+        (void)pfk_fd_event_signal(table->wake_fds[number]);
+        return true;
+    }
+    return false;
+}
+
+bool pfk_table_wake_room(const struct prefork_table *table)
+{
+    bool woken;
+
+    pfk_fence_seq_cst(); /* the free entry, then `starved`; pairs with the fence of who sets it */
+    if (PFK_LIKELY(pfk_u32_load_relaxed(&table->work->starved) == 0))
+        return false;
+    (void)pfk_u32_exchange_acq_rel(&table->work->starved, 0);
+    woken = table_wake_starved_loop(table);
+    if (pfk_park_ring(&table->work->room_sem))
+        woken = true;
+    return woken;
+}
+
+static bool table_mail(const struct prefork_table *table, uint32_t index, uint32_t submitter)
+{
+    struct pfk_lane_shm *const lane = pfk_table_lane(table, submitter);
+    const struct pfk_ring mailbox = pfk_table_mailbox(table, submitter);
+
+    if (pfk_ring_put(&mailbox, index) != PFK_RING_PUT)
+        pfk_u32_store_release(&lane->rescan, 1);
+    pfk_fence_seq_cst(); /* the hint, then `armed`; pairs with the fence in prefork_lane_next */
+    if (pfk_u32_load_relaxed(&lane->armed) == 0 || pfk_u32_exchange_acq_rel(&lane->armed, 0) == 0)
+        return false;
+    (void)pfk_fd_event_signal(table->wake_fds[submitter]);
+    return true;
+}
+
+bool pfk_table_announce(const struct prefork_table *table, uint32_t index, uint32_t submitter, uint32_t flags)
+{
+    bool woken = false;
+
+    if (!pfk_table_is_lane(table, submitter))
+        return false;
+    if ((flags & PFK_WAIT) != 0)
+        woken = pfk_park_ring(&pfk_table_lane(table, submitter)->sem);
+    if ((flags & PFK_NOTIFY) != 0 && table_mail(table, index, submitter))
+        woken = true;
+    return woken;
+}
