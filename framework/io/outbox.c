@@ -358,7 +358,7 @@ int pfk_outbox_write(struct prefork_connection *connection, const void *data, si
 static int outbox_refuse(struct prefork_connection *connection, enum pfk_refusal refusal, const char *reason)
 {
     connection->refusal = (uint8_t)refusal;
-    return pfk_error(EAGAIN, "%s", reason);
+    return pfk_error_routine(EAGAIN, reason);
 }
 
 static int outbox_check_submit(struct prefork_connection *connection, uint32_t handler)
