@@ -54,16 +54,21 @@ PFK_EXPORT int prefork_mutex_init(struct prefork_mutex *mutex)
     return 0;
 }
 
+/* The C library destroys a locked robust mutex without a word, and its owner would later unlock freed memory. So it is
+ * locked first; what a dead owner left of it does not matter any more. */
 PFK_EXPORT int prefork_mutex_destroy(struct prefork_mutex *mutex)
 {
     int code;
 
     if (!pfk_sync_mark_is(mutex->opaque, MUTEX_MARK))
         return mutex_refuse("prefork_mutex_destroy");
-    code = pthread_mutex_destroy(mutex_native(mutex));
-    if (code != 0)
-        return pfk_error(code, "prefork_mutex_destroy: the mutex is locked; unlock it first");
+    code = pthread_mutex_trylock(mutex_native(mutex));
+    if (code == EBUSY || code == EDEADLK)
+        return pfk_error(EBUSY, "prefork_mutex_destroy: the mutex is locked; unlock it first");
     pfk_sync_mark_set(mutex->opaque, 0);
+    if (code != ENOTRECOVERABLE)
+        (void)pthread_mutex_unlock(mutex_native(mutex)); /* it must leave this thread's list of robust mutexes */
+    (void)pthread_mutex_destroy(mutex_native(mutex));
     return 0;
 }
 
