@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The ring of hints, with each half-done step that a death can leave. */
+#include "job/ring.h"
+
+#include <stdlib.h>
+
+#include "tests/lib/unit.h"
+
+#define CELLS 4
+
+static struct pfk_ring_shm shm;
+static pfk_atomic_u64 cells[CELLS];
+static const struct pfk_ring ring = {&shm, cells, 2, 1000};
+
+static void setup(void)
+{
+    pfk_ring_init(&ring);
+}
+
+static void expect_take(uint32_t index)
+{
+    struct pfk_ring_entry entry;
+
+    ck_assert(pfk_ring_peek(&ring, &entry));
+    ck_assert_uint_eq(entry.index, index);
+    ck_assert(pfk_ring_holds(&ring, &entry));
+    pfk_ring_remove(&ring, &entry);
+    ck_assert(!pfk_ring_holds(&ring, &entry));
+}
+
+static void expect_empty(void)
+{
+    struct pfk_ring_entry entry;
+
+    ck_assert(!pfk_ring_peek(&ring, &entry));
+    ck_assert_uint_eq(pfk_ring_length(&ring), 0);
+}
+
+START_TEST(first_in_first_out_for_many_rounds)
+{
+    for (uint32_t i = 0; i < 1000; i++) {
+        for (uint32_t j = 0; j < CELLS; j++)
+            ck_assert_int_eq(pfk_ring_put(&ring, i + j), PFK_RING_PUT);
+        ck_assert_int_eq(pfk_ring_put(&ring, 9999), PFK_RING_FULL);
+        ck_assert_uint_eq(pfk_ring_length(&ring), CELLS);
+        for (uint32_t j = 0; j < CELLS; j++)
+            expect_take(i + j);
+        expect_empty();
+    }
+}
+END_TEST
+
+START_TEST(a_tail_left_behind_is_helped)
+{
+    ck_assert_int_eq(pfk_ring_put(&ring, 1), PFK_RING_PUT);
+    pfk_u64_store_relaxed(&shm.tail, 0); /* died after the cell, before the tail */
+    ck_assert_int_eq(pfk_ring_put(&ring, 2), PFK_RING_PUT);
+    expect_take(1);
+    expect_take(2);
+    expect_empty();
+}
+END_TEST
+
+START_TEST(an_entry_consumed_before_the_tail_moved)
+{
+    ck_assert_int_eq(pfk_ring_put(&ring, 1), PFK_RING_PUT);
+    pfk_u64_store_relaxed(&shm.tail, 0);
+    expect_take(1); /* head is now ahead of tail */
+    ck_assert_uint_eq(pfk_ring_length(&ring), 0);
+    ck_assert_int_eq(pfk_ring_put(&ring, 2), PFK_RING_PUT);
+    expect_take(2);
+    expect_empty();
+}
+END_TEST
+
+START_TEST(a_head_left_behind_is_helped)
+{
+    ck_assert_int_eq(pfk_ring_put(&ring, 1), PFK_RING_PUT);
+    ck_assert_int_eq(pfk_ring_put(&ring, 2), PFK_RING_PUT);
+    expect_take(1);
+    pfk_u64_store_relaxed(&shm.head, 0); /* died after the cell, before the head */
+    expect_take(2);
+    expect_empty();
+}
+END_TEST
+
+START_TEST(remove_takes_no_later_entry)
+{
+    struct pfk_ring_entry old;
+
+    ck_assert_int_eq(pfk_ring_put(&ring, 1), PFK_RING_PUT);
+    ck_assert(pfk_ring_peek(&ring, &old));
+    expect_take(1);
+    for (uint32_t i = 0; i < CELLS; i++)
+        ck_assert_int_eq(pfk_ring_put(&ring, 1), PFK_RING_PUT); /* the same slot in the same cell, a round later */
+    pfk_ring_remove(&ring, &old);
+    ck_assert_uint_eq(pfk_ring_length(&ring), CELLS);
+}
+END_TEST
+
+START_TEST(purge_takes_only_the_named)
+{
+    ck_assert_int_eq(pfk_ring_put(&ring, 1), PFK_RING_PUT);
+    pfk_ring_purge(&ring, 2);
+    ck_assert_uint_eq(pfk_ring_length(&ring), 1);
+    pfk_ring_purge(&ring, 1);
+    expect_empty();
+    pfk_ring_purge(&ring, 1);
+}
+END_TEST
+
+START_TEST(any_contents_end_in_bounded_time)
+{
+    srand(1);
+    for (int i = 0; i < 100000; i++) {
+        struct pfk_ring_entry entry;
+
+        for (int j = 0; j < CELLS; j++)
+            pfk_u64_store_relaxed(&cells[j], (uint64_t)rand() << 40 ^ (uint64_t)rand() << 20 ^ (uint64_t)rand());
+        pfk_u64_store_relaxed(&shm.head, (uint64_t)rand() << 32 ^ (uint64_t)rand());
+        pfk_u64_store_relaxed(&shm.tail, (uint64_t)rand() << 32 ^ (uint64_t)rand());
+        (void)pfk_ring_put(&ring, 3);
+        if (pfk_ring_peek(&ring, &entry))
+            pfk_ring_remove(&ring, &entry);
+        (void)pfk_ring_length(&ring);
+    }
+}
+END_TEST
+
+static Suite *ring_suite(void)
+{
+    Suite *const suite = suite_create("ring");
+    TCase *const one = tcase_create("ring");
+
+    tcase_add_checked_fixture(one, setup, NULL);
+    tcase_add_test(one, first_in_first_out_for_many_rounds);
+    tcase_add_test(one, a_tail_left_behind_is_helped);
+    tcase_add_test(one, an_entry_consumed_before_the_tail_moved);
+    tcase_add_test(one, a_head_left_behind_is_helped);
+    tcase_add_test(one, remove_takes_no_later_entry);
+    tcase_add_test(one, purge_takes_only_the_named);
+    tcase_add_test(one, any_contents_end_in_bounded_time);
+    suite_add_tcase(suite, one);
+    return suite;
+}
+
+PFK_UNIT_MAIN(ring_suite)
