@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Making, filling and freeing a pool. Nothing here forks. */
+#include "pool/pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+
+int pfk_pool_check_owner(const struct prefork_pool *pool, const char *call)
+{
+    if (pool->owner_pid == getpid())
+        return 0;
+    return pfk_error(ECHILD, "%s: the pool belongs to process %ld; a forked child can't use it", call,
+                     (long)pool->owner_pid);
+}
+
+int pfk_pool_check_setting(const struct prefork_pool *pool, const char *call)
+{
+    const int rc = pfk_pool_check_owner(pool, call);
+
+    if (rc != 0 || pool->stage == PFK_POOL_SETTING)
+        return rc;
+    return pfk_error(EBUSY, "%s: the pool was run or started already; set it up before", call);
+}
+
+PFK_EXPORT int prefork_pool_create(struct prefork_pool **pool_out)
+{
+    struct prefork_pool *const pool = calloc(1, sizeof(*pool));
+
+    *pool_out = pool;
+    if (pool == NULL)
+        return pfk_error_call(ENOMEM, "prefork_pool_create");
+    pool->owner_pid = getpid();
+    pool->end_fd = -1;
+    pfk_u32_store_relaxed(&pool->stop_fd, (uint32_t)-1);
+    pfk_pool_set_defaults(pool);
+    return 0;
+}
+
+static void pool_free(struct prefork_pool *pool)
+{
+    for (size_t i = 0; i < pool->n_ports; i++)
+        pfk_listener_close(&pool->ports[i].listener);
+    free(pool->ports);
+    free(pool->io_ports);
+    free(pool);
+}
+
+PFK_EXPORT void prefork_pool_destroy(struct prefork_pool **pool)
+{
+    struct prefork_pool *const mine = *pool;
+
+    *pool = NULL;
+    if (mine == NULL)
+        return;
+    if (mine->owner_pid == getpid()) {
+        int stop_fd = (int)pfk_u32_load_relaxed(&mine->stop_fd);
+
+        pfk_pool_end_started(mine);
+        prefork_table_destroy(&mine->table);
+        prefork_segment_close(&mine->region);
+        if (mine->tally != NULL)
+            (void)munmap(mine->tally, sizeof(*mine->tally));
+        pfk_fd_close(&stop_fd);
+        pfk_fd_close(&mine->end_fd);
+    }
+    pool_free(mine);
+}
+
+PFK_EXPORT int prefork_pool_handle(struct prefork_pool *pool, const char *name, prefork_handler_fn handler,
+                                   void *context)
+{
+    const int rc = pfk_pool_check_setting(pool, "prefork_pool_handle");
+
+    return rc != 0 ? rc : pfk_handler_add(&pool->handlers, name, handler, context);
+}
+
+PFK_EXPORT int prefork_pool_handler_number(const struct prefork_pool *pool, const char *name)
+{
+    const int number = name != NULL ? pfk_handler_find(&pool->handlers, name) : -ENOENT;
+
+    if (number < 0)
+        return pfk_error(ENOENT, "prefork_pool_handler_number: the pool has no handler \"%s\"",
+                         name != NULL ? name : "(null)");
+    return number;
+}
+
+/* -- Listening ---------------------------------------------------------------- */
+
+static int pool_complete_protocol(const struct prefork_pool *pool, const struct prefork_protocol *given,
+                                  struct pfk_protocol *protocol_out)
+{
+    int handler = -1;
+
+    if (given == NULL)
+        return pfk_error(EINVAL, "prefork_pool_listen: no protocol; prefork_protocol_raw and _lines make one");
+    if (given->handler != NULL) {
+        handler = pfk_handler_find(&pool->handlers, given->handler);
+        if (handler < 0)
+            return pfk_error(EINVAL,
+                             "prefork_pool_listen: the protocol names handler \"%s\", which the pool does not have; "
+                             "call prefork_pool_handle first",
+                             given->handler);
+    }
+    return pfk_protocol_complete(given, handler, protocol_out);
+}
+
+PFK_EXPORT int prefork_pool_listen(struct prefork_pool *pool, const char *address,
+                                   const struct prefork_protocol *protocol)
+{
+    struct pfk_pool_port port;
+    struct pfk_pool_port *ports;
+    int rc = pfk_pool_check_setting(pool, "prefork_pool_listen");
+
+    if (rc == 0)
+        rc = pool_complete_protocol(pool, protocol, &port.protocol);
+    if (rc != 0)
+        return rc;
+    ports = realloc(pool->ports, (pool->n_ports + 1) * sizeof(*ports));
+    if (ports == NULL)
+        return pfk_error_call(ENOMEM, "prefork_pool_listen");
+    pool->ports = ports;
+    rc = pfk_listener_open(address, (int)pool->options[PREFORK_POOL_BACKLOG], &port.listener);
+    if (rc == 0)
+        pool->ports[pool->n_ports++] = port;
+    return rc;
+}
+
+PFK_EXPORT const char *prefork_pool_address(const struct prefork_pool *pool, unsigned index)
+{
+    return index < pool->n_ports ? pfk_listener_address(pool->ports[index].listener) : NULL;
+}
+
+/* -- The rest of the setting up ------------------------------------------------ */
+
+PFK_EXPORT int prefork_pool_share(struct prefork_pool *pool, size_t bytes, prefork_share_fn init, void *context,
+                                  void **region_out)
+{
+    int rc = pfk_pool_check_setting(pool, "prefork_pool_share");
+
+    if (rc != 0)
+        return rc;
+    if (pool->region != NULL)
+        return pfk_error(EEXIST, "prefork_pool_share: the pool has a shared region of %zu bytes already",
+                         prefork_segment_bytes(pool->region));
+    rc = prefork_segment_create_private(bytes, &pool->region);
+    if (rc != 0)
+        return rc;
+    if (init != NULL)
+        rc = init(prefork_segment_address(pool->region), bytes, context);
+    if (rc == 0)
+        *region_out = prefork_segment_address(pool->region);
+    else
+        prefork_segment_close(&pool->region);
+    return rc;
+}
+
+PFK_EXPORT int prefork_pool_on_ready(struct prefork_pool *pool, prefork_ready_fn ready, void *context)
+{
+    const int rc = pfk_pool_check_setting(pool, "prefork_pool_on_ready");
+
+    if (rc != 0)
+        return rc;
+    pool->ready = ready;
+    pool->ready_context = context;
+    return 0;
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A worker's main thread. It runs no user code, so it stays able to act
+ * whatever handlers and protocols do. The stages go one way:
+ *
+ *     SERVING -> DRAINING -> DRAINED -> FINISHING -> _exit
+ *
+ * worker_advance takes them, from the phase that the master has set and from
+ * what the threads have come to; signals and wake-ups only make it look. */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "job/control.h"
+#include "worker/jobthread.h"
+#include "worker/report.h"
+
+/* How often job threads are woken again until they have ended. */
+#define WORKER_HURRY_MS 10
+/* How often the phase is looked at while its next value is awaited, should the
+ * signal have been lost. */
+#define WORKER_PHASE_MS 1000
+
+enum worker_stage { WORKER_SERVING, WORKER_DRAINING, WORKER_DRAINED, WORKER_FINISHING };
+
+struct worker {
+    const struct pfk_worker_options *options;
+    enum worker_stage stage;
+    bool told;            /* SIGTERM has come */
+    bool orphan;          /* the master is gone */
+    uint64_t deadline_ns; /* of an orphan */
+    int signal_fd;
+    int progress_fd; /* an eventfd: some thread has drained or ended */
+    uint32_t n_io_threads;
+    uint32_t n_job_threads;
+    struct pfk_iothread *io_threads[PFK_WORKER_IO_THREADS_MAX];
+    struct pfk_jobthread *job_threads[PFK_WORKER_JOB_THREADS_MAX];
+};
+
+/* -- Signals ---------------------------------------------------------------- */
+
+/* Threads inherit a mask that blocks everything but what the kernel raises for
+ * an instruction of the thread itself: those must meet their handler, e.g. one
+ * that prints a backtrace. */
+static void worker_block_signals_for_threads(void)
+{
+    static const int raised_by_instructions[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGTRAP};
+    sigset_t blocked;
+
+    (void)sigfillset(&blocked);
+    for (size_t i = 0; i < PFK_COUNT_OF(raised_by_instructions); i++)
+        (void)sigdelset(&blocked, raised_by_instructions[i]);
+    (void)pthread_sigmask(SIG_SETMASK, &blocked, NULL);
+}
+
+/* The main thread takes other signals as the program had it. SIGINT and SIGHUP
+ * of a terminal reach the whole process group: the master decides what they
+ * mean, so workers leave them pending. */
+static void worker_set_signals_for_main(const sigset_t *program_mask)
+{
+    sigset_t blocked = *program_mask;
+
+    (void)sigaddset(&blocked, SIGTERM);
+    (void)sigaddset(&blocked, SIGINT);
+    (void)sigaddset(&blocked, SIGHUP);
+    (void)sigaddset(&blocked, SIGCHLD);
+    (void)sigaddset(&blocked, SIGPIPE);
+    (void)pthread_sigmask(SIG_SETMASK, &blocked, NULL);
+}
+
+static int worker_open_signal_fd(int *fd_out)
+{
+    sigset_t terminate;
+
+    (void)sigemptyset(&terminate);
+    (void)sigaddset(&terminate, SIGTERM);
+    *fd_out = signalfd(-1, &terminate, SFD_CLOEXEC | SFD_NONBLOCK);
+    return *fd_out >= 0 ? 0 : pfk_error_call(errno, "signalfd of a worker");
+}
+
+static void worker_read_signals(struct worker *worker)
+{
+    struct signalfd_siginfo signal;
+
+    while (read(worker->signal_fd, &signal, sizeof(signal)) == (ssize_t)sizeof(signal))
+        worker->told = true;
+}
+
+/* -- Threads ---------------------------------------------------------------- */
+
+static uint32_t worker_lane(const struct worker *worker, uint32_t thread)
+{
+    return prefork_table_worker_lane(worker->options->table, worker->options->seat, 0, thread);
+}
+
+static int worker_start_io_threads(struct worker *worker)
+{
+    const struct pfk_worker_options *const options = worker->options;
+    struct pfk_io_options io = {
+        .table = options->table,
+        .n_handlers = options->handlers->n,
+        .ports = options->ports,
+        .n_ports = options->n_ports,
+        .drained_fd = worker->progress_fd,
+    };
+
+    for (uint32_t i = 0; i < options->io_threads; i++) {
+        int rc;
+
+        io.lane = worker_lane(worker, i);
+        rc = pfk_iothread_start(&io, &worker->io_threads[i]);
+        if (rc != 0)
+            return rc;
+        worker->n_io_threads++;
+    }
+    return 0;
+}
+
+static int worker_start_job_threads(struct worker *worker)
+{
+    const struct pfk_worker_options *const options = worker->options;
+    struct pfk_jobthread_options job = {
+        .table = options->table,
+        .handlers = options->handlers,
+        .ended_fd = worker->progress_fd,
+    };
+
+    for (uint32_t i = 0; i < options->job_threads; i++) {
+        int rc;
+
+        job.lane = worker_lane(worker, options->io_threads + i);
+        rc = pfk_jobthread_start(&job, &worker->job_threads[i]);
+        if (rc != 0)
+            return rc;
+        worker->n_job_threads++;
+    }
+    return 0;
+}
+
+static bool worker_io_drained(const struct worker *worker)
+{
+    for (uint32_t i = 0; i < worker->n_io_threads; i++)
+        if (!pfk_iothread_drained(worker->io_threads[i]))
+            return false;
+    return true;
+}
+
+static bool worker_jobs_ended(const struct worker *worker)
+{
+    for (uint32_t i = 0; i < worker->n_job_threads; i++)
+        if (!pfk_jobthread_ended(worker->job_threads[i]))
+            return false;
+    return true;
+}
+
+/* -- Stages ----------------------------------------------------------------- */
+
+static void worker_report(const struct worker *worker, enum pfk_report what)
+{
+    const char byte = (char)what;
+
+    while (write(worker->options->report_fd, &byte, 1) < 0 && errno == EINTR)
+        continue; /* any other failure: the master is gone, and the life pipe says so */
+}
+
+PFK_NORETURN static void worker_end(struct worker *worker)
+{
+    for (uint32_t i = 0; i < worker->n_io_threads; i++)
+        pfk_iothread_stop(&worker->io_threads[i]);
+    for (uint32_t i = 0; i < worker->n_job_threads; i++)
+        pfk_jobthread_join(&worker->job_threads[i]);
+    _exit(EXIT_SUCCESS);
+}
+
+static void worker_drain(struct worker *worker)
+{
+    for (uint32_t i = 0; i < worker->n_io_threads; i++)
+        pfk_iothread_drain(worker->io_threads[i]);
+    worker->stage = WORKER_DRAINING;
+}
+
+/* While the pool drains, this worker's job threads go on: connections of other
+ * workers may wait for what they run. */
+static bool worker_may_finish(const struct worker *worker, enum pfk_phase phase)
+{
+    return worker->orphan || phase != PFK_PHASE_DRAINING;
+}
+
+static void worker_finish(struct worker *worker, enum pfk_phase phase)
+{
+    const bool run_empty = phase == PFK_PHASE_FINISHING && !worker->orphan;
+
+    for (uint32_t i = 0; i < worker->n_job_threads; i++)
+        pfk_jobthread_finish(worker->job_threads[i], run_empty ? PFK_JOBTHREAD_TABLE_EMPTY : PFK_JOBTHREAD_AFTER_JOB);
+    worker->stage = WORKER_FINISHING;
+}
+
+/* Takes as many steps as are due. */
+static void worker_advance(struct worker *worker)
+{
+    const enum pfk_phase phase = pfk_control_phase(worker->options->table);
+
+    if (worker->stage == WORKER_SERVING && (worker->told || worker->orphan || phase != PFK_PHASE_RUNNING))
+        worker_drain(worker);
+    if (worker->stage == WORKER_DRAINING && worker_io_drained(worker)) {
+        worker_report(worker, PFK_REPORT_DRAINED);
+        worker->stage = WORKER_DRAINED;
+    }
+    if (worker->stage >= WORKER_DRAINED && worker_may_finish(worker, phase))
+        worker_finish(worker, phase);
+    if (worker->stage == WORKER_FINISHING && worker_jobs_ended(worker))
+        worker_end(worker);
+}
+
+static int worker_wait_ms(const struct worker *worker)
+{
+    static const int longest_ms[] = {
+        [WORKER_SERVING] = -1,
+        [WORKER_DRAINING] = WORKER_PHASE_MS,
+        [WORKER_DRAINED] = WORKER_PHASE_MS,
+        [WORKER_FINISHING] = WORKER_HURRY_MS,
+    };
+    const int longest = longest_ms[worker->stage];
+    int left;
+
+    if (!worker->orphan)
+        return longest;
+    left = pfk_clock_poll_ms(worker->deadline_ns);
+    return longest >= 0 && longest < left ? longest : left;
+}
+
+static void worker_see_orphaned(struct worker *worker)
+{
+    pfk_log(PREFORK_LOG_WARNING, "worker %u: the master is gone; ends within %d ms", worker->options->seat,
+            PFK_WORKER_ORPHAN_MS);
+    worker->orphan = true;
+    worker->deadline_ns = prefork_deadline_after_ms(PFK_WORKER_ORPHAN_MS);
+}
+
+static void worker_wait(struct worker *worker)
+{
+    enum { SIGNALS, PROGRESS, LIFE, SOURCES };
+    struct pollfd sources[SOURCES] = {
+        [SIGNALS] = {.fd = worker->signal_fd, .events = POLLIN},
+        [PROGRESS] = {.fd = worker->progress_fd, .events = POLLIN},
+        /* poll passes over a negative descriptor: the end is told once */
+        [LIFE] = {.fd = worker->orphan ? -1 : worker->options->life_fd, .events = POLLIN},
+    };
+
+    if (poll(sources, SOURCES, worker_wait_ms(worker)) > 0) {
+        if (sources[PROGRESS].revents != 0)
+            pfk_fd_event_clear(worker->progress_fd);
+        if (sources[SIGNALS].revents != 0)
+            worker_read_signals(worker);
+        if (sources[LIFE].revents != 0)
+            worker_see_orphaned(worker);
+    }
+    if (worker->orphan && prefork_clock_now_ns() >= worker->deadline_ns)
+        _exit(EXIT_FAILURE);
+}
+
+/* -- Birth ------------------------------------------------------------------ */
+
+static int worker_start(struct worker *worker)
+{
+    int rc = pfk_control_enter_child(worker->options->table);
+
+    if (rc == 0)
+        rc = worker_open_signal_fd(&worker->signal_fd);
+    if (rc == 0)
+        rc = pfk_fd_event(&worker->progress_fd);
+    if (rc != 0)
+        return rc;
+    worker_block_signals_for_threads();
+    rc = worker_start_job_threads(worker);
+    if (rc == 0)
+        rc = worker_start_io_threads(worker);
+    worker_set_signals_for_main(&worker->options->program_mask);
+    return rc;
+}
+
+void pfk_worker_main(const struct pfk_worker_options *options)
+{
+    struct worker worker = {.options = options};
+
+    if (worker_start(&worker) != 0) {
+        pfk_log(PREFORK_LOG_ERROR, "worker %u can't start: %s", options->seat, prefork_last_error());
+        _exit(EXIT_FAILURE);
+    }
+    worker_report(&worker, PFK_REPORT_READY);
+    for (;;) {
+        worker_advance(&worker);
+        worker_wait(&worker);
+    }
+}
