@@ -72,10 +72,12 @@ START_TEST(bytes_come_out_as_they_went_in)
             pfk_buffer_commit(buffer, length + 1);
         } else {
             const unsigned char *data = pfk_buffer_data(buffer);
+            size_t right = 0;
 
             length = length < in - out ? length : in - out;
             for (size_t at = 0; at < length; at++, out++)
-                ck_assert_uint_eq(data[at], out * 31 % 251);
+                right += data[at] == out * 31 % 251;
+            ck_assert_uint_eq(right, length);
             pfk_buffer_consume(&buffer, length);
         }
         ck_assert_uint_eq(pfk_buffer_length(buffer), in - out);
