@@ -45,8 +45,7 @@ static void set_up(void)
     ck_assert_int_eq(prefork_semaphore_init(&common->semaphore, 0), 0);
     ck_assert_int_eq(prefork_semaphore_init(&common->ready, 0), 0);
     ck_assert_int_eq(prefork_mutex_init(&common->mutex), 0);
-    (void)snprintf(lock_path, sizeof(lock_path), "%s/lock.%ld", directory == NULL ? "/tmp" : directory,
-                   (long)getpid());
+    (void)snprintf(lock_path, sizeof(lock_path), "%s/lock.%ld", directory == NULL ? "/tmp" : directory, (long)getpid());
 }
 
 static void tear_down(void)
