@@ -105,8 +105,39 @@ START_TEST(an_idle_connection_is_small)
 }
 END_TEST
 
-/* Echoes a stream with the least buffers, read by a client that takes pieces of
- * chance lengths, through raw or lines, inline or by jobs. */
+/* The byte at a position of the test's stream; every 50th ends a line. */
+static unsigned char stream_byte(size_t at)
+{
+    return at % 50 == 49 ? '\n' : (unsigned char)(at * 7 % 251 + at / 65536 % 3 + 11);
+}
+
+static size_t stream_send(int fd, size_t from, size_t length)
+{
+    unsigned char piece[8192];
+    ssize_t sent;
+
+    if (length == 0)
+        return 0;
+    for (size_t i = 0; i < length; i++)
+        piece[i] = stream_byte(from + i);
+    sent = send(fd, piece, length, MSG_NOSIGNAL);
+    return sent > 0 ? (size_t)sent : 0;
+}
+
+static size_t stream_receive(int fd, size_t from, size_t length)
+{
+    unsigned char piece[8192];
+    const ssize_t got = recv(fd, piece, length, 0);
+
+    for (ssize_t i = 0; i < got; i++) {
+        if (piece[i] != stream_byte(from + (size_t)i))
+            ck_abort_msg("byte %zu is wrong", from + (size_t)i);
+    }
+    return got > 0 ? (size_t)got : 0;
+}
+
+/* Echoes a stream with the least buffers; both sides move pieces of chance
+ * lengths. */
 static void echo_stream(const struct pfk_protocol *protocol, size_t total, bool tcp)
 {
     int client = tcp ? stage_connect_tcp(&stage, protocol) : stage_connect(&stage, protocol);
@@ -114,31 +145,22 @@ static void echo_stream(const struct pfk_protocol *protocol, size_t total, bool 
     const int least = 1;
     size_t sent = 0, got = 0;
     uint32_t state = 11;
-    const uint64_t deadline_ns = prefork_deadline_after_ms(20000);
+    const uint64_t deadline_ns = prefork_deadline_after_ms(25000);
 
     ck_assert_int_eq(setsockopt(connection->readable.fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)), 0);
     if (!tcp) /* over TCP it would make the kernel wait 200 ms for each window */
         ck_assert_int_eq(setsockopt(client, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least)), 0);
     while (got < total) {
-        unsigned char piece[8192];
         size_t length;
-        ssize_t n;
 
         ck_assert_msg(prefork_clock_now_ns() < deadline_ns, "sent %zu, got %zu of %zu", sent, got, total);
         state = state * UINT32_C(1664525) + UINT32_C(1013904223);
-        length = 1 + (state >> 8) % sizeof(piece);
-        length = length < total - sent ? length : total - sent;
-        for (size_t i = 0; i < length; i++)
-            piece[i] =
-                (sent + i) % 50 == 49 ? '\n' : (unsigned char)((sent + i) * 7 % 251 + (sent + i) / 65536 % 3 + 11);
-        n = length > 0 ? send(client, piece, length, MSG_NOSIGNAL) : 0;
-        sent += n > 0 ? (size_t)n : 0;
+        length = 1 + (state >> 8) % 8192;
+        sent += stream_send(client, sent, length < total - sent ? length : total - sent);
         stage_turn(&stage);
         (void)stage_work(&stage);
         stage_turn(&stage);
-        n = recv(client, piece, 1 + (state >> 16) % sizeof(piece), 0);
-        for (ssize_t i = 0; i < n; i++, got++)
-            ck_assert_uint_eq(piece[i], got % 50 == 49 ? '\n' : (unsigned char)(got * 7 % 251 + got / 65536 % 3 + 11));
+        got += stream_receive(client, got, 1 + (state >> 16) % 8192);
         ck_assert_uint_le(pfk_outbox_waiting_bytes(connection),
                           PFK_CONNECTION_HIGH_WATER_BYTES + PFK_LOOP_SCRATCH_BYTES + 4096);
         ck_assert_uint_le(pfk_buffer_length(connection->input), 2 * PFK_LOOP_SCRATCH_BYTES);
