@@ -319,13 +319,15 @@ run_check()
     cd "$build" || exit 1
     # a result of an earlier run must not stand in for a test that cannot be built now
     find . -name '*.trs' -exec rm -f {} +
-    rm -f check.status
+    rm -f check.status test-suite.log
     { make -s "-j$jobs" check </dev/null; echo $? >check.status; } 2>&1 | tee check.log |
         awk '/^(FAIL|ERROR|XPASS|SKIP)/ || (/error:|\*\*\*/ && !/^PASS/) { print "    " $0 }'
     status=$(cat check.status)
-    if [ "$status" != 0 ] && [ -s test-suite.log ]; then
+    if [ "$status" != 0 ]; then
         step 'what failed'
-        awk '/^(FAIL|ERROR):/ { on = 1 } on' test-suite.log | tail -n 200
+        log=check.log
+        [ ! -s test-suite.log ] || log=test-suite.log
+        sh "$tree/build-aux/failures" $log | tail -n 200
         say '    all of it: build/test-suite.log; one test again: make -C build check TESTS=tests/...'
     fi
     printf '\n'
