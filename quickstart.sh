@@ -169,7 +169,8 @@ end_children()
     rm -f "$build/pool.fifo" "$build/client.fifo"
 }
 
-# Starts the pool with its output on descriptor 4; sets pool_pid and address.
+# Starts the pool with its output on descriptor 4; sets pool_pid, address and
+# workers, the processes that it tells of.
 start_pool()
 {
     rm -f "$build/pool.fifo"
@@ -179,34 +180,48 @@ start_pool()
         >"$build/pool.fifo" 2>"$build/pool.log" </dev/null &
     pool_pid=$!
     exec 4<"$build/pool.fifo"
-    address=
-    while [ -z "$address" ] && IFS= read -r line <&4; do
+    address='' workers=''
+    # shellcheck disable=SC2086  # counting the words of a list
+    while { [ -z "$address" ] || [ "$(set -- $workers; echo $#)" -lt 2 ]; } && IFS= read -r line <&4; do
         say "    $line"
         case $line in
         'listening on '*) address=${line#listening on } ;;
+        'worker '*' pid '*) workers="$workers ${line##* }" ;;
         esac
     done
-    if [ -z "$address" ]; then
+    case $address:$workers in
+    '':* | *:'')
         cat "$build/pool.log"
         die 'the echo pool did not start' 'read what it said above'
-    fi
+        ;;
+    esac
 }
 
-# Kills one worker, the next that has answered and was not killed yet.
+# How many sockets a process holds; 0 where there is no /proc to tell.
+sockets_of()
+{
+    ls -l "/proc/$1/fd" 2>/dev/null | grep -c 'socket:'
+}
+
+# Kills the worker that holds the most connections and was not killed yet: the
+# connections go to who accepts first, so one worker may have none.
 kill_a_worker()
 {
+    victim='' most=-1
     for pid in $workers; do
         case " $killed " in
         *" $pid "*) continue ;;
         esac
-        killed="$killed $pid"
-        printf '\n    ----------------------------------------------------------------\n'
-        say "    \$ kill -KILL $pid        # one of the two workers, in the middle of its work"
-        printf '    ----------------------------------------------------------------\n\n'
-        kill -KILL "$pid" || die "kill -KILL $pid" 'the worker was gone before; run it again'
-        lines_since_kill=0
-        return
+        sockets=$(sockets_of "$pid")
+        [ "$sockets" -gt $most ] && victim=$pid most=$sockets
     done
+    [ -n "$victim" ] || return
+    killed="$killed $victim"
+    lines_since_kill=0
+    printf '\n    ----------------------------------------------------------------------\n'
+    say "    \$ kill -KILL $victim        # a worker, in the middle of its work"
+    printf '    ----------------------------------------------------------------------\n\n'
+    kill -KILL "$victim" || die "kill -KILL $victim" 'the worker was gone before; run it again'
 }
 
 # Takes one line of the client's; notes the workers that answer and what falls.
@@ -222,9 +237,9 @@ watch_client_line()
         '' | *[!0-9]*) return ;;
         esac
         answers=$((answers + 1))
-        case " $workers " in
+        case " $answered_by " in
         *" $pid "*) ;;
-        *) workers="$workers $pid" ;;
+        *) answered_by="$answered_by $pid" ;;
         esac
         ;;
     *' fell '*) fallen=$((fallen + 1)) ;;
@@ -235,7 +250,7 @@ watch_client_line()
 talk_and_kill()
 {
     connections=4 lines=15
-    workers='' killed='' fallen=0 answers=0 lines_since_kill=0 result=''
+    answered_by='' killed='' fallen=0 answers=0 lines_since_kill=0 result=''
     rm -f "$build/client.fifo"
     mkfifo "$build/client.fifo" || die "mkfifo $build/client.fifo" 'does that file system take named pipes?'
     say "    \$ build/examples/echo_client -c $connections -n $lines $address"
@@ -245,8 +260,8 @@ talk_and_kill()
     exec 3<"$build/client.fifo"
     while IFS= read -r line <&3; do
         watch_client_line "$line"
-        # A third of the way in. Connections are shared out as they come, so a worker
-        # may hold none: then its death shows nothing, and the other one is next.
+        # A third of the way in. Where nothing fell with it, for the worker held no
+        # connection, the other one is next.
         if [ $answers -ge $((connections * lines / 3)) ] && [ $fallen = 0 ] &&
             { [ -z "$killed" ] || [ $lines_since_kill -ge $connections ]; }; then
             kill_a_worker
@@ -275,7 +290,7 @@ stop_pool()
 judge_echo()
 {
     # shellcheck disable=SC2086  # a list
-    set -- $workers
+    set -- $answered_by
     total=$((connections * lines))
     [ "$client_status" = 0 ] || die "the client ended with status $client_status" 'read its last lines above'
     case $result in
@@ -299,7 +314,7 @@ run_echo()
     stop_pool
     judge_echo
     step 'what you saw'
-    say "    replies came from the workers$workers"
+    say "    replies came from the workers$answered_by"
     say "    killed by SIGKILL:$killed; connections that fell with it: $fallen; the client opened them again"
     say "    $result"
     step 'by hand, in two terminals'
