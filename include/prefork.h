@@ -224,15 +224,19 @@ typedef int64_t (*prefork_frame_fn)(struct prefork_connection *connection, const
                                     size_t capacity, int final, void *context);
 
 /* Does something with a message on the I/O thread, which must not block: calls
- * prefork_connection_submit or prefork_connection_write. Returns 0; -EAGAIN
- * when the message can't be taken now (a refused submit): it is offered again
- * when there is room; another -errno fails the connection. */
+ * prefork_connection_submit or prefork_connection_write. Returns 0; the -EAGAIN
+ * of a refused submit when the message can't be taken now: it is offered again,
+ * whole, when there is room (nothing else makes it be offered again); another
+ * -errno fails the connection. */
 typedef int (*prefork_message_fn)(struct prefork_connection *connection, const void *message, size_t length,
                                   void *context);
 
-/* Is told that a job ended with `status` (the handler's, or -EOWNERDEAD), or
- * that a message could not be cut (-errno of frame). May write; returns 0 to go
- * on, -errno to close after what was written is flushed. */
+/* Is told that a job ended with `status` (the handler's, or -EOWNERDEAD), when
+ * its reply would have been due: what it writes takes the reply's place. Returns
+ * 0 to go on, -errno to close after what was written is flushed; replies that
+ * would follow are dropped then. Also told that a message could not be cut or
+ * taken (-errno of frame or message): the connection is then closed after all
+ * that was written, whatever it returns. */
 typedef int (*prefork_failed_fn)(struct prefork_connection *connection, int status, void *context);
 
 /* Is told of the connection's begin or end. */
@@ -267,8 +271,10 @@ const struct prefork_protocol *prefork_protocol_lines(const char *handler);
 int prefork_connection_write(struct prefork_connection *connection, const void *data, size_t length);
 
 /* Submits a message as a job; its reply is written to the connection. Home
- * thread only. -EAGAIN: the table is full, or max_in_flight is reached;
- * -EMSGSIZE: longer than a request; -ENOENT: no such handler number. */
+ * thread only. -EAGAIN: the table is full, other connections of the thread wait
+ * for it already, or max_in_flight is reached; -EMSGSIZE: longer than a
+ * request; -ENOENT: no such handler number; -EPIPE: the connection is closing;
+ * -ENOMEM. */
 int prefork_connection_submit(struct prefork_connection *connection, uint32_t handler, const void *message,
                               size_t length);
 
