@@ -188,7 +188,7 @@ PFK_EXPORT void prefork_lane_close(struct prefork_lane **lane)
         return;
     }
     lane_drop_jobs(gone);
-    pfk_u32_store_relaxed(&gone->shm->starved, 0);
+    pfk_lane_drop_room(gone);
     pfk_u32_store_relaxed(&gone->shm->armed, 0);
     pfk_u32_store_relaxed(&gone->shm->pid, 0);
     pfk_u32_store_release(&gone->shm->in_use, 0); /* after all that it owned; pairs with the CAS in open */

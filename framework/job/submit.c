@@ -69,10 +69,12 @@ static bool submit_try_reserve(struct prefork_lane *lane, uint64_t *job_out)
 }
 
 /* Says that somebody waits for room. Whoever frees a slot next clears it and
- * wakes one; who is woken says it again, since others may still wait. */
+ * wakes one; who is woken says it again, since others may still wait. A
+ * read-modify-write, so that who clears it acquires the flags of all the lanes
+ * that said it before. */
 static void submit_declare_starved(struct prefork_lane *lane)
 {
-    pfk_u32_store_relaxed(&lane->table->work->starved, 1);
+    (void)pfk_u32_exchange_acq_rel(&lane->table->work->starved, 1);
     pfk_fence_seq_cst(); /* `starved`, then the rings; pairs with the fence in pfk_table_wake_room */
 }
 
@@ -80,6 +82,23 @@ static void submit_pass_room_on(struct prefork_lane *lane)
 {
     if (pfk_table_has_room(lane->table) && pfk_table_wake_room(lane->table))
         pfk_lane_tally(lane, PFK_COUNT_WOKEN);
+}
+
+/* Who was woken for room owes the wake-up to the others that wait. */
+static void submit_woken_for_room(struct prefork_lane *lane)
+{
+    lane->wanted_room = false;
+    submit_declare_starved(lane);
+    submit_pass_room_on(lane);
+}
+
+/* Ends a request for room. If somebody has answered it already, his wake-up is
+ * now ours to pass on. */
+static void submit_stop_wanting_room(struct prefork_lane *lane)
+{
+    if (pfk_u32_exchange_acq_rel(&lane->shm->starved, 0) == 0)
+        submit_woken_for_room(lane);
+    lane->wanted_room = false;
 }
 
 static int submit_wait_for_room(struct prefork_lane *lane, uint64_t deadline_ns, uint64_t *job_out)
@@ -107,17 +126,20 @@ PFK_EXPORT int prefork_lane_reserve(struct prefork_lane *lane, uint64_t deadline
     if (PFK_UNLIKELY(rc != 0))
         return rc;
     if (PFK_LIKELY(submit_try_reserve(lane, job_out))) {
-        if (PFK_UNLIKELY(lane->wanted_room)) {
-            lane->wanted_room = false;
-            submit_declare_starved(lane);
-            submit_pass_room_on(lane);
-        }
+        if (PFK_UNLIKELY(lane->wanted_room))
+            submit_stop_wanting_room(lane);
         return 0;
     }
     pfk_lane_tally(lane, PFK_COUNT_REFUSED);
     if (deadline_ns == PREFORK_NO_WAIT)
         return pfk_error_routine(EAGAIN, "prefork_lane_reserve: every slot is busy");
     return submit_wait_for_room(lane, deadline_ns, job_out);
+}
+
+void pfk_lane_drop_room(struct prefork_lane *lane)
+{
+    if (lane->wanted_room)
+        submit_stop_wanting_room(lane);
 }
 
 PFK_EXPORT int prefork_lane_want_room(struct prefork_lane *lane)
@@ -128,7 +150,7 @@ PFK_EXPORT int prefork_lane_want_room(struct prefork_lane *lane)
         return rc;
     lane->wanted_room = true;
     pfk_u32_store_relaxed(&lane->shm->starved, 1);
-    submit_declare_starved(lane); /* the lane's own flag is ordered before it by the fence too */
+    submit_declare_starved(lane); /* releases the lane's own flag */
     return pfk_table_has_room(lane->table) ? 1 : 0;
 }
 
@@ -479,5 +501,12 @@ PFK_EXPORT int prefork_lane_next(struct prefork_lane *lane, struct prefork_resul
     pfk_fence_seq_cst(); /* `armed`, then the mailbox; pairs with the fence in table_mail */
     if (submit_next(lane, result_out))
         return 0;
+    /* The signal that was cleared may have been for room. Who answers clears the
+     * lane's flag first and signals then, so either we see it here or the signal
+     * is still to come. */
+    if (lane->wanted_room && pfk_u32_load_acquire(&lane->shm->starved) == 0) {
+        submit_woken_for_room(lane);
+        return 1;
+    }
     return pfk_error_routine(EAGAIN, "prefork_lane_next: no completion");
 }

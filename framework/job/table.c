@@ -261,23 +261,31 @@ bool pfk_table_has_room(const struct prefork_table *table)
     return pfk_ring_peek(&table->free_hot, &entry) || pfk_ring_peek(&table->free_cold, &entry);
 }
 
-/* Writes the eventfd of the next starved loop, in turn. */
+/* Wakes the next starved loop, in turn, and says again that there are starved
+ * ones if another is left: not even a loop that is stopped holds them up. */
 static bool table_wake_starved_loop(const struct prefork_table *table)
 {
     const uint32_t lanes = table->geometry.lanes;
     const uint32_t turn = pfk_u32_load_relaxed(&table->work->room_turn) % lanes;
+    bool woken = false;
 
     for (uint32_t i = 0; i < lanes; i++) {
         const uint32_t number = 1 + (turn + i) % lanes;
         struct pfk_lane_shm *const lane = pfk_table_lane(table, number);
 
-        if (pfk_u32_load_relaxed(&lane->starved) == 0 || pfk_u32_exchange_acq_rel(&lane->starved, 0) == 0)
+        if (pfk_u32_load_relaxed(&lane->starved) == 0)
+            continue;
+        if (woken) {
+            (void)pfk_u32_exchange_acq_rel(&table->work->starved, 1);
+            break;
+        }
+        if (pfk_u32_exchange_acq_rel(&lane->starved, 0) == 0)
             continue;
         pfk_u32_store_relaxed(&table->work->room_turn, number);
         (void)pfk_fd_event_signal(table->wake_fds[number]);
-        return true;
+        woken = true;
     }
-    return false;
+    return woken;
 }
 
 bool pfk_table_wake_room(const struct prefork_table *table)

@@ -200,13 +200,17 @@ int prefork_lane_wake_fd(const struct prefork_lane *lane);
 
 /* Returns the next complete job among those submitted with
  * PREFORK_SUBMIT_NOTIFY, each once; collect or detach it when done with it.
+ *   0        *result_out is filled
+ *   1        none, but a slot may be free: the answer to prefork_lane_want_room
  *   -EAGAIN  none; the eventfd is cleared and tells when to look again
- * The loop is: when the eventfd is readable, call until -EAGAIN. */
+ * The loop is: when the eventfd is readable, call while it returns 0; reserve
+ * again if it returned 1. */
 int prefork_lane_next(struct prefork_lane *lane, struct prefork_result *result_out);
 
-/* After a refused reserve: asks for a wake-up through the eventfd when a slot
- * is free. Returns 1 when a slot seems free already (try again now), else 0.
- * One request, one wake-up; a wake-up may be in vain. */
+/* After a refused reserve: asks to be woken through the eventfd when a slot is
+ * free; prefork_lane_next then returns 1. Returns 1 when a slot seems free
+ * already (try again now), else 0. One request, one answer; it may be in vain:
+ * then ask again. A successful reserve takes the request back. */
 int prefork_lane_want_room(struct prefork_lane *lane);
 
 /* Makes the lane's present or next blocking call (reserve, claim, wait) return

@@ -178,6 +178,41 @@ START_TEST(a_full_table_refuses_or_waits)
 }
 END_TEST
 
+START_TEST(an_answer_about_room_is_not_swallowed)
+{
+    struct pollfd wake = {.fd = prefork_lane_wake_fd(submitter), .events = POLLIN};
+    struct prefork_result result;
+    uint64_t jobs[4];
+
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &jobs[i]), 0);
+    ck_assert_int_eq(prefork_lane_want_room(submitter), 0);
+    ck_assert_int_eq(prefork_lane_next(submitter, &result), -EAGAIN);
+    ck_assert_int_eq(prefork_lane_abandon(submitter, jobs[0]), 0);
+    ck_assert_int_eq(prefork_lane_next(submitter, &result), 1);
+    ck_assert_int_eq(prefork_lane_next(submitter, &result), -EAGAIN);
+    ck_assert_int_eq(poll(&wake, 1, 0), 0);
+}
+END_TEST
+
+START_TEST(an_answer_about_room_is_passed_on)
+{
+    struct prefork_lane *other;
+    struct prefork_result result;
+    uint64_t jobs[4];
+
+    ck_assert_int_eq(prefork_lane_open(table, prefork_table_outside_lane(table, 1), &other), 0);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &jobs[i]), 0);
+    ck_assert_int_eq(prefork_lane_want_room(submitter), 0);
+    ck_assert_int_eq(prefork_lane_want_room(other), 0);
+    ck_assert_int_eq(prefork_lane_abandon(submitter, jobs[0]), 0); /* answers one of the two */
+    prefork_lane_close(&submitter);                                 /* who may be the one that leaves */
+    ck_assert_int_eq(prefork_lane_next(other, &result), 1);
+    prefork_lane_close(&other);
+}
+END_TEST
+
 START_TEST(oversize_is_refused_before_a_byte_is_written)
 {
     char request[129] = {0};
@@ -429,6 +464,8 @@ static Suite *table_suite(void)
     tcase_add_test(one, a_reply_may_point_into_the_request);
     tcase_add_test(one, a_status_reaches_the_submitter);
     tcase_add_test(one, a_full_table_refuses_or_waits);
+    tcase_add_test(one, an_answer_about_room_is_not_swallowed);
+    tcase_add_test(one, an_answer_about_room_is_passed_on);
     tcase_add_test(one, oversize_is_refused_before_a_byte_is_written);
     tcase_add_test(one, a_detached_job_frees_its_slot);
     tcase_add_test(one, detach_drops_the_interest_in_every_state);
