@@ -137,15 +137,24 @@ static bool process_is_zombie(const struct process_stat *stat)
     return stat->state == 'X' || (stat->state == 'Z' && stat->threads <= 1);
 }
 
+/* Looks at pid in /proc. DEAD: it is gone or a zombie. RUNS: `stat_out` is filled. UNKNOWN: it exists, but /proc tells
+ * nothing of it. It is asked after twice: it may go between the question and the look. */
+static enum pfk_process_state process_look(pid_t pid, struct process_stat *stat_out)
+{
+    if (!process_pid_exists(pid))
+        return PFK_PROCESS_DEAD;
+    if (process_read_stat(pid, stat_out))
+        return process_is_zombie(stat_out) ? PFK_PROCESS_DEAD : PFK_PROCESS_RUNS;
+    return process_pid_exists(pid) ? PFK_PROCESS_UNKNOWN : PFK_PROCESS_DEAD;
+}
+
 enum pfk_process_state pfk_process_runs(pid_t pid)
 {
     struct process_stat stat;
 
     if (pid <= 0)
         return PFK_PROCESS_UNKNOWN;
-    if (!process_pid_exists(pid) || (process_read_stat(pid, &stat) && process_is_zombie(&stat)))
-        return PFK_PROCESS_DEAD;
-    return PFK_PROCESS_RUNS;
+    return process_look(pid, &stat) == PFK_PROCESS_DEAD ? PFK_PROCESS_DEAD : PFK_PROCESS_RUNS;
 }
 
 static bool process_differ(uint64_t recorded, uint64_t here)
@@ -157,6 +166,7 @@ enum pfk_process_state pfk_process_still_runs(uint64_t process, const struct pfk
 {
     const struct pfk_process_world here = pfk_process_here();
     const pid_t pid = pfk_process_pid(process);
+    enum pfk_process_state state;
     struct process_stat stat;
 
     if (process == PFK_PROCESS_NOBODY || process_differ(world->boot_id[0], here.boot_id[0]) ||
@@ -164,11 +174,10 @@ enum pfk_process_state pfk_process_still_runs(uint64_t process, const struct pfk
         return PFK_PROCESS_DEAD;
     if (pid <= 0 || process_differ(world->pid_namespace, here.pid_namespace))
         return PFK_PROCESS_UNKNOWN;
-    if (!process_pid_exists(pid))
+    state = process_look(pid, &stat);
+    if (state == PFK_PROCESS_DEAD)
         return PFK_PROCESS_DEAD;
-    if (pfk_process_start_ticks(process) == 0 || !process_read_stat(pid, &stat))
+    if (state == PFK_PROCESS_UNKNOWN || pfk_process_start_ticks(process) == 0)
         return process == pfk_process_self() ? PFK_PROCESS_RUNS : PFK_PROCESS_UNKNOWN;
-    if (process_is_zombie(&stat) || stat.start_ticks != pfk_process_start_ticks(process))
-        return PFK_PROCESS_DEAD;
-    return PFK_PROCESS_RUNS;
+    return stat.start_ticks == pfk_process_start_ticks(process) ? PFK_PROCESS_RUNS : PFK_PROCESS_DEAD;
 }

@@ -127,6 +127,12 @@ hundred()
     done
 }
 
+# complaints: whatever they said beside their three lines
+complaints()
+{
+    grep -vE '^(segment|found|wrote) ' "$out"
+}
+
 # torn: how many records were found whose name is not the id's
 torn()
 {
@@ -139,7 +145,7 @@ torn()
 }
 
 hundred --keep
-tap_is "a hundred at once: none fails" "$hundred_failed" 0
+tap_is "a hundred at once: none fails" "$hundred_failed $(complaints)" "0 "
 tap_is "a hundred at once: one makes the segment" "$(grep -c ' created$' "$out")" 1
 tap_is "a hundred at once: no record is torn" "$(torn)" 0
 tap_is "a hundred at once: each record is found once, but for the last" \
@@ -148,7 +154,7 @@ tap_succeeds "the last one is found whole" "$record" -k "$key" 0 end
 printf '%s\n' "$tap_output" >"$out"
 tap_is "and its name is its id's" "$(torn)" 0
 hundred
-tap_is "a hundred that remove it: none fails" "$hundred_failed" 0
+tap_is "a hundred that remove it: none fails" "$hundred_failed $(complaints)" "0 "
 tap_is "a hundred that remove it: no record is torn" "$(torn)" 0
 tap_fails_with "a hundred that remove it: nothing is left" "" ipcrm -M "$key"
 tap_end
