@@ -600,7 +600,8 @@ static void run_start(struct run *run, char **command)
     (void)sigaddset(&mask, SIGTERM);
     (void)sigaddset(&mask, SIGINT);
     (void)sigaddset(&mask, SIGHUP);
-    if (sigprocmask(SIG_BLOCK, &mask, &before) != 0 || (run->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
+    if (sigprocmask(SIG_BLOCK, &mask, &before) != 0 ||
+        (run->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
         die("signalfd");
     if (pipe2(out, O_CLOEXEC) != 0 || pipe2(err, O_CLOEXEC) != 0 || fcntl(out[0], F_SETFL, O_NONBLOCK) != 0 ||
         fcntl(err[0], F_SETFL, O_NONBLOCK) != 0)

@@ -15,14 +15,15 @@
 
 #include <check.h>
 
-/* Runs the suite and prints TAP on standard output. Returns the exit status of
- * main: 0 when every case passed. */
-int pfk_unit_run(Suite *suite);
+/* Makes the suite, runs it and prints TAP on standard output. It makes the suite
+ * itself, for Check reads the time factor then. Returns the exit status of main:
+ * 0 when every case passed. */
+int pfk_unit_run(Suite *(*make_suite)(void));
 
-#define PFK_UNIT_MAIN(make_suite)            \
-    int main(void)                           \
-    {                                        \
-        return pfk_unit_run(make_suite());   \
+#define PFK_UNIT_MAIN(make_suite)                                                                                      \
+    int main(void)                                                                                                     \
+    {                                                                                                                  \
+        return pfk_unit_run(make_suite);                                                                               \
     }
 
 #endif

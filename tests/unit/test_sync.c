@@ -505,6 +505,7 @@ static Suite *sync_suite(void)
     TCase *semaphore = tcase_create("semaphore");
     TCase *mutex = tcase_create("mutex");
     TCase *file_lock = tcase_create("file lock");
+    TCase *file_lock_signal = tcase_create("file lock, signal");
 
     tcase_add_checked_fixture(semaphore, set_up, tear_down);
     tcase_add_test(semaphore, semaphore_counts_tokens);
@@ -529,13 +530,17 @@ static Suite *sync_suite(void)
     tcase_add_test(file_lock, file_lock_is_shared_by_readers);
     tcase_add_test(file_lock, file_lock_is_released_when_its_owner_is_killed);
     tcase_add_test(file_lock, file_lock_wakes_a_sleeper_when_the_owner_is_killed);
-    tcase_add_test(file_lock, file_lock_wait_is_interrupted);
     tcase_add_test(file_lock, file_lock_of_a_removed_file_is_refused);
     tcase_add_test(file_lock, file_lock_in_a_child_is_its_parents);
     tcase_add_test(file_lock, file_lock_takes_regular_files_only);
     suite_add_tcase(suite, semaphore);
     suite_add_tcase(suite, mutex);
     suite_add_tcase(suite, file_lock);
+    tcase_add_checked_fixture(file_lock_signal, set_up, tear_down);
+    tcase_add_test(file_lock_signal, file_lock_wait_is_interrupted);
+    /* valgrind 3.19 delivers no signal to a process that waits for an open file description's lock */
+    tcase_set_tags(file_lock_signal, "no-valgrind");
+    suite_add_tcase(suite, file_lock_signal);
     return suite;
 }
 

@@ -10,8 +10,7 @@ START_TEST(string_number_and_function_agree)
 {
     char text[64];
 
-    (void)snprintf(text, sizeof(text), "%d.%d.%d", PREFORK_VERSION_MAJOR, PREFORK_VERSION_MINOR,
-                   PREFORK_VERSION_PATCH);
+    (void)snprintf(text, sizeof(text), "%d.%d.%d", PREFORK_VERSION_MAJOR, PREFORK_VERSION_MINOR, PREFORK_VERSION_PATCH);
     ck_assert_str_eq(text, PREFORK_VERSION_STRING);
     ck_assert_str_eq(prefork_version(), PREFORK_VERSION_STRING);
     ck_assert_int_eq(PREFORK_VERSION_NUM >> 16, PREFORK_VERSION_MAJOR);
