@@ -2,7 +2,9 @@
 /* A lane whose completions arrive in a loop: the mechanism behind I/O threads
  * and prefork_ev_lane. Watches the lane's eventfd, takes what is complete in
  * bounded batches, and comes back in the next round for the rest, so that
- * sockets are served in between. The loop's thread only; it is the lane's. */
+ * sockets are served in between. While the lane waits for something it looks
+ * once a second by itself: whoever was about to write the eventfd may have been
+ * stopped. The loop's thread only; it is the lane's. */
 #ifndef PFK_IO_COMPLETION_H
 #define PFK_IO_COMPLETION_H
 
@@ -31,6 +33,8 @@ struct pfk_completion {
     ev_io wake;
     ev_prepare again; /* both active while a batch was cut short */
     ev_idle awake;
+    ev_prepare before_sleep;
+    ev_timer look; /* active while the lane waits for something */
     bool in_batch;
     bool stopped;
 };

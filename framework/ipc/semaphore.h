@@ -5,8 +5,12 @@
 #define PFK_IPC_SEMAPHORE_H
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <semaphore.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include "base/atomic.h"
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "prefork/sync.h"
@@ -30,6 +34,29 @@ static inline int pfk_semaphore_init(struct prefork_semaphore *semaphore, unsign
 static inline int pfk_semaphore_post(struct prefork_semaphore *semaphore)
 {
     return PFK_LIKELY(sem_post(pfk_semaphore_native(semaphore)) == 0) ? 0 : -errno;
+}
+
+/* A post that trusts nothing in the object. sem_post takes its futex operation from a field of the object (glibc:
+ * `private`): whoever may write the segment can turn it into a wait, or into an error at which the C library aborts.
+ * So: the value is raised and the wake-up made here, with an operation of our own. The value is the first 32-bit word
+ * in glibc with 64-bit atomics and in musl; prefork_table_create refuses a C library where it is not. */
+static inline void pfk_semaphore_post_untrusted(struct prefork_semaphore *semaphore)
+{
+    pfk_atomic_u32 *const value = (pfk_atomic_u32 *)(void *)semaphore->opaque;
+    uint32_t seen = pfk_u32_load_relaxed(value);
+
+    for (int i = 0; i < 8 && (seen & INT32_MAX) < INT32_MAX; i++)
+        if (pfk_u32_cas_acq_rel(value, &seen, seen + 1))
+            break;
+    (void)syscall(SYS_futex, value, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+/* Whether pfk_semaphore_post_untrusted knows this C library's sem_t: its first word is the value. */
+static inline bool pfk_semaphore_is_known(void)
+{
+    struct prefork_semaphore probe = {{0}};
+
+    return pfk_semaphore_init(&probe, 5) == 0 && pfk_u32_load_relaxed((pfk_atomic_u32 *)(void *)probe.opaque) == 5;
 }
 
 /* Never negative: Linux shows no count of sleepers. */

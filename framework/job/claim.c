@@ -205,10 +205,31 @@ PFK_EXPORT uint32_t prefork_job_handler(const struct prefork_job *job)
 
 /* -- ending a claim ---------------------------------------------------------------- */
 
+/* The lane, and the job in it, are wiped in a forked child. */
+static int claim_inherited(const char *call)
+{
+    return pfk_error(ECHILD, "%s: the job belongs to the parent process", call);
+}
+
 static int claim_lost(struct prefork_job *job, const char *call)
 {
     return pfk_error(ESTALE, "%s: job %llx was taken away from lane %u; its result does not count", call,
                      (unsigned long long)prefork_job_id(job), job->lane->number);
+}
+
+/* Whether the word still carries our token. */
+static bool claim_is_ours(const struct prefork_job *job, uint64_t word)
+{
+    const uint64_t flags = (uint64_t)PFK_FLAGS << 4;
+
+    return (word & ~flags) == (job->word & ~flags);
+}
+
+/* Before anything is written to the descriptor: whoever lost the job changes nothing. */
+static bool claim_holds(const struct prefork_job *job)
+{
+    return job->held &&
+           claim_is_ours(job, pfk_u64_load_acquire(&pfk_table_descriptor(job->lane->table, job->index)->word));
 }
 
 /* Moves the word on from CLAIMED, repeating while only flags change. Returns
@@ -219,10 +240,9 @@ static bool claim_leave(const struct prefork_job *job, uint32_t (*next_state)(ui
     uint64_t word = pfk_u64_load_acquire(at);
 
     for (int i = 0; i < CLAIM_FLAG_TRIES; i++) {
-        const uint64_t flags = (uint64_t)PFK_FLAGS << 4;
         const uint32_t state = next_state(word);
 
-        if ((word & ~flags) != (job->word & ~flags))
+        if (!claim_is_ours(job, word))
             return false;
         *word_out = pfk_word_moved(word, state, state == PFK_DONE ? PFK_NOBODY : job->lane->number);
         if (pfk_u64_cas_acq_rel(at, &word, *word_out))
@@ -265,13 +285,20 @@ static bool claim_settle_complete(const struct prefork_job *job, uint64_t word, 
 PFK_EXPORT int prefork_job_complete(struct prefork_job *job, int status)
 {
     struct prefork_lane *const lane = job->lane;
-    struct pfk_descriptor_shm *const descriptor = pfk_table_descriptor(lane->table, job->index);
-    /* Before the word moves: afterwards the slot may be another's. */
-    const uint32_t submitter = pfk_u32_load_relaxed(&descriptor->submitter);
+    struct pfk_descriptor_shm *descriptor;
+    uint32_t submitter;
     uint64_t word;
 
+    if (PFK_UNLIKELY(lane == NULL))
+        return claim_inherited("prefork_job_complete");
     if (PFK_UNLIKELY(status > 0))
         return pfk_error(EINVAL, "prefork_job_complete: status %d; 0 or a negative code", status);
+    if (PFK_UNLIKELY(!claim_holds(job))) {
+        job->held = false;
+        return claim_lost(job, "prefork_job_complete");
+    }
+    descriptor = pfk_table_descriptor(lane->table, job->index);
+    submitter = pfk_u32_load_relaxed(&descriptor->submitter); /* before the word moves: then the slot may be another's */
     pfk_u32_store_relaxed(&descriptor->reply_offset, job->reply_offset);
     pfk_u32_store_relaxed(&descriptor->reply_bytes, job->reply_bytes);
     pfk_u32_store_relaxed(&descriptor->status, (uint32_t)status);
@@ -291,10 +318,17 @@ PFK_EXPORT int prefork_job_complete(struct prefork_job *job, int status)
 PFK_EXPORT int prefork_job_hand_back(struct prefork_job *job)
 {
     struct prefork_lane *const lane = job->lane;
-    struct pfk_descriptor_shm *const descriptor = pfk_table_descriptor(lane->table, job->index);
+    struct pfk_descriptor_shm *descriptor;
+    bool holds;
     uint64_t word;
 
+    if (PFK_UNLIKELY(lane == NULL))
+        return claim_inherited("prefork_job_hand_back");
+    holds = claim_holds(job);
     job->held = false;
+    if (PFK_UNLIKELY(!holds))
+        return claim_lost(job, "prefork_job_hand_back");
+    descriptor = pfk_table_descriptor(lane->table, job->index);
     pfk_u32_store_relaxed(&descriptor->hand_backs, pfk_u32_load_relaxed(&descriptor->hand_backs) + 1);
     if (!claim_leave(job, claim_hand_back_state, &word))
         return claim_lost(job, "prefork_job_hand_back");

@@ -5,6 +5,7 @@
 #ifndef PFK_JOB_CONTROL_H
 #define PFK_JOB_CONTROL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "prefork/table.h"
@@ -37,6 +38,10 @@ void pfk_control_seat(const struct prefork_table *table, uint32_t seat, struct p
  * mapping of the control segment becomes read-only, and children that it may
  * fork get no mapping of the table at all. 0 or -errno. */
 int pfk_control_enter_child(struct prefork_table *table);
+
+/* Whether the lane has jobs that it has not collected, or asked for room: then
+ * its loop must not sleep for ever. The lane's thread only. */
+bool pfk_lane_expects(const struct prefork_lane *lane);
 
 /* Counters of a lane beyond those of the table itself; cumulative, never reset,
  * written by the lane's thread only. */

@@ -39,6 +39,8 @@ void pfk_lane_record(struct prefork_lane *lane, uint64_t job, enum pfk_record_st
     const uint32_t index = pfk_job_index(job), head = lane->table->geometry.slots;
     struct pfk_record *const record = &lane->records[index], *const list = &lane->records[head];
 
+    if (PFK_UNLIKELY(record->state != PFK_RECORD_NONE))
+        pfk_lane_forget(lane, index); /* a damaged table gave us a slot that we hold already: keep the list whole */
     record->job = job;
     record->user = NULL;
     record->state = state;
@@ -67,6 +69,13 @@ struct pfk_record *pfk_lane_find(const struct prefork_lane *lane, uint64_t job)
         lane->records[index].job != job)
         return NULL;
     return &lane->records[index];
+}
+
+bool pfk_lane_expects(const struct prefork_lane *lane)
+{
+    const uint32_t head = lane->table != NULL ? lane->table->geometry.slots : 0;
+
+    return lane->table != NULL && (lane->wanted_room || lane->records[head].next != head);
 }
 
 void pfk_lane_stamp_latency(pfk_atomic_u64 *log2_ns, uint64_t from_ns, uint64_t to_ns)
@@ -188,7 +197,7 @@ PFK_EXPORT void prefork_lane_close(struct prefork_lane **lane)
         return;
     }
     lane_drop_jobs(gone);
-    pfk_lane_drop_room(gone);
+    pfk_u32_store_relaxed(&gone->shm->starved, 0);
     pfk_u32_store_relaxed(&gone->shm->armed, 0);
     pfk_u32_store_relaxed(&gone->shm->pid, 0);
     pfk_u32_store_release(&gone->shm->in_use, 0); /* after all that it owned; pairs with the CAS in open */

@@ -60,9 +60,6 @@ uint64_t pfk_lane_nap_ns(const struct prefork_lane *lane, uint64_t deadline_ns);
 void pfk_lane_record(struct prefork_lane *lane, uint64_t job, enum pfk_record_state state);
 void pfk_lane_forget(struct prefork_lane *lane, uint32_t index);
 
-/* Takes back a request for room and passes an answer on to others. */
-void pfk_lane_drop_room(struct prefork_lane *lane);
-
 /* The record of `job` if the lane remembers exactly it, else NULL. */
 struct pfk_record *pfk_lane_find(const struct prefork_lane *lane, uint64_t job);
 

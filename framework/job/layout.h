@@ -95,14 +95,12 @@ struct pfk_seat_shm {
  * room_sem   | who frees posts, reservers | both             | the same                     | the same
  *            | take                       |                  |                              |
  * starved    | reservers set it before    | who frees a slot | fence on either side         | repair sets it and wakes
- *            | they sleep; freers clear   |                  |                              |
- * room_turn  | who wakes a loop for room  | the same         | relaxed: fairness only       | nothing */
+ *            | they sleep; freers clear   |                  |                              | */
 struct pfk_work_shm {
     struct pfk_geometry_shm geometry;
     PFK_ALIGNED(PFK_CACHE_PAIR) struct prefork_semaphore ready_sem;
     PFK_ALIGNED(PFK_CACHE_PAIR) struct prefork_semaphore room_sem;
     PFK_ALIGNED(PFK_CACHE_PAIR) pfk_atomic_u32 starved;
-    pfk_atomic_u32 room_turn;
     struct pfk_ring_shm free_hot;
     struct pfk_ring_shm free_cold;
     struct pfk_ring_shm ready;

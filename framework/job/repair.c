@@ -155,6 +155,16 @@ static bool repair_used_up(const struct repair *repair, uint32_t index, uint64_t
     return ((pfk_word_attempt(word) - hand_backs) & 255) >= repair->view.geometry.max_attempts;
 }
 
+/* The dead completer may have died between DONE and its announcement. Mailboxes
+ * are told as a whole at the end; sleepers one by one here. */
+static void repair_wake_waiter(struct repair *repair, uint64_t word, uint32_t submitter)
+{
+    if (pfk_word_state(word) != PFK_DONE || (pfk_word_flags(word) & PFK_WAIT) == 0 ||
+        !pfk_table_is_lane(&repair->view, submitter))
+        return;
+    pfk_semaphore_post_untrusted(&pfk_table_lane(&repair->view, submitter)->sem);
+}
+
 static enum repair_step repair_bury(struct repair *repair, uint32_t index, uint64_t seen)
 {
     struct pfk_descriptor_shm *const descriptor = pfk_table_descriptor(&repair->view, index);
@@ -168,7 +178,8 @@ static enum repair_step repair_bury(struct repair *repair, uint32_t index, uint6
     if (!pfk_u64_cas_acq_rel(&descriptor->word, &seen, pfk_word_moved(seen, PFK_DONE, PFK_NOBODY)))
         return REPAIR_AGAIN;
     repair->report.buried++;
-    (void)pfk_table_announce(&repair->view, index, submitter, pfk_word_flags(seen));
+    /* Not the mailbox: every loop is told to rescan at the end, and a damaged mailbox would cost its full patience. */
+    repair_wake_waiter(repair, pfk_word_moved(seen, PFK_DONE, PFK_NOBODY), submitter);
     return REPAIR_SETTLED;
 }
 
@@ -226,16 +237,6 @@ static bool repair_is_plausible(const struct repair *repair, uint64_t word)
     return state >= PFK_FREE && state <= PFK_FREEING && pfk_word_owner(word) <= repair->view.geometry.lanes;
 }
 
-/* The dead completer may have died between DONE and its announcement. Mailboxes
- * are told as a whole at the end; sleepers one by one here. */
-static void repair_wake_waiter(struct repair *repair, uint64_t word, uint32_t submitter)
-{
-    if (pfk_word_state(word) != PFK_DONE || (pfk_word_flags(word) & PFK_WAIT) == 0 ||
-        !pfk_table_is_lane(&repair->view, submitter))
-        return;
-    (void)pfk_semaphore_post(&pfk_table_lane(&repair->view, submitter)->sem);
-}
-
 static enum repair_step repair_look(struct repair *repair, uint32_t index)
 {
     const uint64_t word = pfk_u64_load_acquire(repair_word(repair, index));
@@ -283,7 +284,7 @@ static void repair_post(const struct repair *repair, struct prefork_semaphore *s
     if (tokens > lanes)
         tokens = lanes;
     do {
-        (void)pfk_semaphore_post(sem);
+        pfk_semaphore_post_untrusted(sem);
     } while (tokens-- > 1);
 }
 
@@ -292,7 +293,11 @@ static void repair_wake_loops(const struct repair *repair)
     for (uint32_t number = 1; number <= repair->view.geometry.lanes; number++) {
         struct pfk_lane_shm *const lane = pfk_table_lane(&repair->view, number);
 
-        if (pfk_u32_load_relaxed(&lane->in_use) == 0 || repair_is_dead(repair, number))
+        if (repair_is_dead(repair, number)) {
+            pfk_u32_store_relaxed(&lane->starved, 0); /* it would swallow a wake-up; nobody opens the lane yet */
+            continue;
+        }
+        if (pfk_u32_load_relaxed(&lane->in_use) == 0)
             continue;
         pfk_u32_store_release(&lane->rescan, 1);
         (void)pfk_u32_exchange_acq_rel(&lane->armed, 0);

@@ -68,9 +68,9 @@ static bool submit_try_reserve(struct prefork_lane *lane, uint64_t *job_out)
     return true;
 }
 
-/* Says that somebody waits for room. Whoever frees a slot next clears it and
- * wakes one; who is woken says it again, since others may still wait. A
- * read-modify-write, so that who clears it acquires the flags of all the lanes
+/* Says that somebody waits for room. Whoever frees a slot next clears it, wakes
+ * all loops that asked and one sleeper; that one says it again, since other
+ * sleepers may still wait. A read-modify-write, so that who clears it acquires the flags of all the lanes
  * that said it before. */
 static void submit_declare_starved(struct prefork_lane *lane)
 {
@@ -84,21 +84,12 @@ static void submit_pass_room_on(struct prefork_lane *lane)
         pfk_lane_tally(lane, PFK_COUNT_WOKEN);
 }
 
-/* Who was woken for room owes the wake-up to the others that wait. */
-static void submit_woken_for_room(struct prefork_lane *lane)
-{
-    lane->wanted_room = false;
-    submit_declare_starved(lane);
-    submit_pass_room_on(lane);
-}
-
-/* Ends a request for room. If somebody has answered it already, his wake-up is
- * now ours to pass on. */
+/* Ends a request for room. An answer owes nothing to others: all starved loops
+ * are answered at once. */
 static void submit_stop_wanting_room(struct prefork_lane *lane)
 {
-    if (pfk_u32_exchange_acq_rel(&lane->shm->starved, 0) == 0)
-        submit_woken_for_room(lane);
     lane->wanted_room = false;
+    pfk_u32_store_relaxed(&lane->shm->starved, 0);
 }
 
 static int submit_wait_for_room(struct prefork_lane *lane, uint64_t deadline_ns, uint64_t *job_out)
@@ -106,6 +97,7 @@ static int submit_wait_for_room(struct prefork_lane *lane, uint64_t deadline_ns,
     for (;;) {
         submit_declare_starved(lane);
         if (submit_try_reserve(lane, job_out)) {
+            submit_stop_wanting_room(lane);
             submit_pass_room_on(lane);
             return 0;
         }
@@ -134,12 +126,6 @@ PFK_EXPORT int prefork_lane_reserve(struct prefork_lane *lane, uint64_t deadline
     if (deadline_ns == PREFORK_NO_WAIT)
         return pfk_error_routine(EAGAIN, "prefork_lane_reserve: every slot is busy");
     return submit_wait_for_room(lane, deadline_ns, job_out);
-}
-
-void pfk_lane_drop_room(struct prefork_lane *lane)
-{
-    if (lane->wanted_room)
-        submit_stop_wanting_room(lane);
 }
 
 PFK_EXPORT int prefork_lane_want_room(struct prefork_lane *lane)
@@ -499,13 +485,15 @@ PFK_EXPORT int prefork_lane_next(struct prefork_lane *lane, struct prefork_resul
     pfk_fd_event_clear(lane->table->wake_fds[lane->number]);
     pfk_u32_store_relaxed(&lane->shm->armed, 1);
     pfk_fence_seq_cst(); /* `armed`, then the mailbox; pairs with the fence in table_mail */
-    if (submit_next(lane, result_out))
+    if (submit_next(lane, result_out)) {
+        pfk_u32_store_relaxed(&lane->shm->armed, 0); /* awake after all: keeps I-14, spares a signal */
         return 0;
+    }
     /* The signal that was cleared may have been for room. Who answers clears the
      * lane's flag first and signals then, so either we see it here or the signal
      * is still to come. */
     if (lane->wanted_room && pfk_u32_load_acquire(&lane->shm->starved) == 0) {
-        submit_woken_for_room(lane);
+        lane->wanted_room = false;
         return 1;
     }
     return pfk_error_routine(EAGAIN, "prefork_lane_next: no completion");

@@ -145,6 +145,9 @@ static int table_build(struct prefork_table *table, const struct prefork_table_o
     struct pfk_layout layout;
     int rc = pfk_layout_geometry(options, &table->geometry);
 
+    if (!pfk_semaphore_is_known())
+        return pfk_error(ENOSYS, "prefork_table_create: this C library's semaphores are laid out in a way that repair "
+                                 "does not know; use glibc or musl on a 64-bit machine");
     if (rc == 0)
         rc = pfk_layout_compute(&table->geometry, &layout);
     if (rc == 0)
@@ -261,27 +264,17 @@ bool pfk_table_has_room(const struct prefork_table *table)
     return pfk_ring_peek(&table->free_hot, &entry) || pfk_ring_peek(&table->free_cold, &entry);
 }
 
-/* Wakes the next starved loop, in turn, and says again that there are starved
- * ones if another is left: not even a loop that is stopped holds them up. */
-static bool table_wake_starved_loop(const struct prefork_table *table)
+/* Wakes all starved loops. Not one of them: it may be stopped, dead, or have
+ * nothing to submit any more, and a loop has no timeout that would mend it. */
+static bool table_wake_starved_loops(const struct prefork_table *table)
 {
-    const uint32_t lanes = table->geometry.lanes;
-    const uint32_t turn = pfk_u32_load_relaxed(&table->work->room_turn) % lanes;
     bool woken = false;
 
-    for (uint32_t i = 0; i < lanes; i++) {
-        const uint32_t number = 1 + (turn + i) % lanes;
+    for (uint32_t number = 1; number <= table->geometry.lanes; number++) {
         struct pfk_lane_shm *const lane = pfk_table_lane(table, number);
 
-        if (pfk_u32_load_relaxed(&lane->starved) == 0)
+        if (pfk_u32_load_relaxed(&lane->starved) == 0 || pfk_u32_exchange_acq_rel(&lane->starved, 0) == 0)
             continue;
-        if (woken) {
-            (void)pfk_u32_exchange_acq_rel(&table->work->starved, 1);
-            break;
-        }
-        if (pfk_u32_exchange_acq_rel(&lane->starved, 0) == 0)
-            continue;
-        pfk_u32_store_relaxed(&table->work->room_turn, number);
         (void)pfk_fd_event_signal(table->wake_fds[number]);
         woken = true;
     }
@@ -296,7 +289,7 @@ bool pfk_table_wake_room(const struct prefork_table *table)
     if (PFK_LIKELY(pfk_u32_load_relaxed(&table->work->starved) == 0))
         return false;
     (void)pfk_u32_exchange_acq_rel(&table->work->starved, 0);
-    woken = table_wake_starved_loop(table);
+    woken = table_wake_starved_loops(table);
     if (pfk_park_ring(&table->work->room_sem))
         woken = true;
     return woken;

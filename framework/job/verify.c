@@ -140,7 +140,8 @@ static int verify_holders(const struct verify *verify, uint32_t i, uint64_t word
     if (owner != PFK_NOBODY && pfk_u32_load_relaxed(&pfk_table_lane(verify->table, owner)->in_use) == 0)
         return verify_broken(13, "slot %u is %s of lane %u, which nobody uses", i,
                              pfk_state_name(pfk_word_state(word)), owner);
-    if (collectable && pfk_u32_load_relaxed(&pfk_table_lane(verify->table, submitter)->in_use) == 0)
+    if (collectable && pfk_table_is_lane(verify->table, submitter) && /* read anew: it may have changed */
+        pfk_u32_load_relaxed(&pfk_table_lane(verify->table, submitter)->in_use) == 0)
         return verify_broken(13, "slot %u is %s for lane %u, which nobody uses", i,
                              pfk_state_name(pfk_word_state(word)), submitter);
     return 0;

@@ -47,8 +47,9 @@ int prefork_job_reply_request(struct prefork_job *job, size_t offset, size_t len
 uint64_t prefork_job_id(const struct prefork_job *job);
 
 /* Returns how many times the job was claimed, this time included: 1 at first,
- * more after a worker died with it. Hand-backs are not counted. (id, attempt)
- * is the fencing token: a later attempt has a greater one. */
+ * more after a worker died with it, so (id, attempt) tells a late attempt from
+ * its successor. Hand-backs are not counted: a job that was handed back comes
+ * again with the same number. */
 uint32_t prefork_job_attempt(const struct prefork_job *job);
 
 /* Returns the handler number that the submitter asked for. */

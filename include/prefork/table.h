@@ -68,6 +68,7 @@ struct prefork_table_options {
  *              would need more than 4,094 lanes, or more than kernel.shmmax
  *   -EMFILE    fewer descriptors left than lanes; the text has the number
  *   -ENOMEM, -ENOSPC   no memory, or no segment id (kernel.shmmni, shmall)
+ *   -ENOSYS    a C library whose semaphores the repair does not know
  * May block while the kernel provides every page of the table. */
 int prefork_table_create(const struct prefork_table_options *options, struct prefork_table **table_out);
 
@@ -146,7 +147,8 @@ struct prefork_submission {
  * A worker that sleeps is woken. The request must not be touched any more.
  *   -EMSGSIZE  request_bytes exceeds the capacity; the job stays reserved
  *   -EINVAL    `job` is not reserved by this lane, or a field is out of range
- *   -ECHILD    the lane belongs to the parent process */
+ *   -ECHILD    the lane belongs to the parent process
+ *   -ESTALE    the slot no longer holds the job: shared memory was damaged */
 int prefork_lane_submit(struct prefork_lane *lane, uint64_t job, const struct prefork_submission *submission);
 
 /* Reserves, copies `request` and submits, in one call; submission->request_bytes
@@ -156,7 +158,8 @@ int prefork_lane_put(struct prefork_lane *lane, const void *request, const struc
                      uint64_t deadline_ns, uint64_t *job_out);
 
 /* Gives a reserved slot back without submitting it.
- *   -EINVAL  `job` is not reserved by this lane */
+ *   -EINVAL  `job` is not reserved by this lane
+ *   -ESTALE  the slot no longer holds the job: shared memory was damaged */
 int prefork_lane_abandon(struct prefork_lane *lane, uint64_t job);
 
 /* How a job ended. */
@@ -182,12 +185,12 @@ int prefork_lane_wait(struct prefork_lane *lane, uint64_t job, uint64_t deadline
 
 /* Gives the slot of a complete job back; result and reply end here.
  *   -EBUSY   not complete yet
- *   -EINVAL  as prefork_lane_wait */
+ *   -EINVAL, -ESTALE  as prefork_lane_wait */
 int prefork_lane_collect(struct prefork_lane *lane, uint64_t job);
 
 /* Gives up the interest in a submitted job: it still runs, its result is
  * dropped and its slot freed. Also for a job that is complete already.
- *   -EINVAL  as prefork_lane_wait */
+ *   -EINVAL, -ESTALE  as prefork_lane_wait */
 int prefork_lane_detach(struct prefork_lane *lane, uint64_t job);
 
 /* -- Completions and room in an event loop --------------------------------- */
@@ -204,7 +207,9 @@ int prefork_lane_wake_fd(const struct prefork_lane *lane);
  *   1        none, but a slot may be free: the answer to prefork_lane_want_room
  *   -EAGAIN  none; the eventfd is cleared and tells when to look again
  * The loop is: when the eventfd is readable, call while it returns 0; reserve
- * again if it returned 1. */
+ * again if it returned 1. A process that is stopped (SIGSTOP) just before it
+ * signals delays the signal: a loop that has jobs in flight, or asked for room,
+ * calls it once a second besides. */
 int prefork_lane_next(struct prefork_lane *lane, struct prefork_result *result_out);
 
 /* After a refused reserve: asks to be woken through the eventfd when a slot is
@@ -233,12 +238,14 @@ int prefork_lane_claim(struct prefork_lane *lane, uint64_t deadline_ns, struct p
 /* Ends the job with `status` (0, or a negative code for the submitter) and the
  * reply that was declared; the submitter is told. The handle ends here.
  *   -EINVAL  `status` is positive; the job stays claimed
- *   -ESTALE  the job was taken away meanwhile (fencing); it counts as not done */
+ *   -ESTALE  the job was taken away meanwhile (fencing); it counts as not done
+ *   -ECHILD  the job belongs to the parent process */
 int prefork_job_complete(struct prefork_job *job, int status);
 
 /* Gives the job back to be claimed by another; doesn't count as an attempt.
  * The handle ends here.
- *   -ESTALE  the job was taken away meanwhile (fencing) */
+ *   -ESTALE  the job was taken away meanwhile (fencing)
+ *   -ECHILD  the job belongs to the parent process */
 int prefork_job_hand_back(struct prefork_job *job);
 
 /* -- The master's duties ---------------------------------------------------- */

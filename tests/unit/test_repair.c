@@ -352,6 +352,54 @@ START_TEST(a_late_owner_is_fenced_while_another_runs_it)
 }
 END_TEST
 
+START_TEST(a_late_owner_does_not_touch_the_result)
+{
+    struct prefork_result result;
+    const uint64_t id = put(0);
+    struct prefork_job *const late = claim(worker);
+
+    ck_assert_int_eq(prefork_job_reply_request(late, 0, 4), 0);
+    repair_dead(worker);
+    ck_assert_int_eq(prefork_job_complete(claim(survivor), -EDOM), 0);
+    ck_assert_int_eq(prefork_job_complete(late, 0), -ESTALE);
+    ck_assert_int_eq(prefork_lane_wait(submitter, id, PREFORK_NO_WAIT, &result), 0);
+    ck_assert_int_eq(result.status, -EDOM);
+    ck_assert_uint_eq(result.reply_bytes, 0);
+    ck_assert_int_eq(prefork_lane_collect(submitter, id), 0);
+}
+END_TEST
+
+START_TEST(a_dead_starved_loop_swallows_no_answer)
+{
+    struct prefork_lane *living;
+    struct prefork_result result;
+    uint64_t jobs[4];
+
+    ck_assert_int_eq(prefork_lane_open(table, prefork_table_outside_lane(table, 1), &living), 0);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(prefork_lane_reserve(survivor, PREFORK_NO_WAIT, &jobs[i]), 0);
+    ck_assert_int_eq(prefork_lane_want_room(submitter), 0);
+    repair_dead(submitter);
+    ck_assert_int_eq(prefork_lane_want_room(living), 0);
+    ck_assert_int_eq(prefork_lane_abandon(survivor, jobs[0]), 0);
+    ck_assert_int_eq(prefork_lane_next(living, &result), 1);
+}
+END_TEST
+
+/* glibc takes the futex operation of sem_post from the object; the master does not. */
+START_TEST(scribbled_semaphores_do_not_hold_the_master)
+{
+    const uint32_t number = worker->number;
+
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        memset(&table->work->ready_sem, (int)byte, sizeof(table->work->ready_sem));
+        memset(&table->work->room_sem, (int)byte, sizeof(table->work->room_sem));
+        memset(&submitter->shm->sem, (int)byte, sizeof(submitter->shm->sem));
+        ck_assert_int_eq(prefork_table_repair(table, &number, 1, NULL), 0);
+    }
+}
+END_TEST
+
 START_TEST(every_doorbell_rings)
 {
     struct pollfd wake = {.fd = prefork_lane_wake_fd(survivor), .events = POLLIN};
@@ -416,6 +464,9 @@ static Suite *repair_suite(void)
     tcase_add_test(dead, submitter_and_worker_dead_together);
     tcase_add_test(dead, a_late_owner_is_fenced);
     tcase_add_test(dead, a_late_owner_is_fenced_while_another_runs_it);
+    tcase_add_test(dead, a_late_owner_does_not_touch_the_result);
+    tcase_add_test(dead, a_dead_starved_loop_swallows_no_answer);
+    tcase_add_test(dead, scribbled_semaphores_do_not_hold_the_master);
     tcase_add_test(dead, every_doorbell_rings);
     tcase_add_test(dead, lanes_are_reusable_only_after_repair);
     tcase_add_test(dead, impossible_words_are_counted_and_left);
