@@ -9,6 +9,7 @@
 
 #include "../lib/leak.h"
 #include "../lib/unit.h"
+#include "base/fd.h"
 #include "stage.h"
 
 static struct stage stage;
@@ -112,6 +113,25 @@ START_TEST(room_is_told)
 }
 END_TEST
 
+/* Who was to write the eventfd was stopped or killed just before: the loop
+ * looks by itself. */
+START_TEST(a_wake_up_that_never_comes_is_not_waited_for)
+{
+    const uint64_t deadline_ns = prefork_deadline_after_ms(10000);
+
+    ck_assert_int_eq(prefork_ev_lane_watch(loop, producer, on_result, &stage, &watch), 0);
+    submit(1);
+    for (int i = 0; i < 5; i++)
+        ev_run(loop, EVRUN_NOWAIT);
+    ck_assert_uint_eq(stage_work(&stage), 1);
+    pfk_fd_event_clear(prefork_lane_wake_fd(producer));
+    while (results == 0) {
+        ck_assert(prefork_clock_now_ns() < deadline_ns);
+        ev_run(loop, EVRUN_ONCE); /* sleeps until the timer */
+    }
+}
+END_TEST
+
 /* Ends the watch at the first result, or when it is told of room. */
 static void end_watch(const struct prefork_result *result, int room, void *context)
 {
@@ -160,6 +180,7 @@ static Suite *evlane_suite(void)
     tcase_add_checked_fixture(cases, open_all, close_all);
     tcase_add_test(cases, results_arrive_and_are_collected);
     tcase_add_test(cases, room_is_told);
+    tcase_add_test(cases, a_wake_up_that_never_comes_is_not_waited_for);
     tcase_add_loop_test(cases, a_watch_may_be_ended_within_its_callback, 0, 2);
     tcase_add_test(cases, a_lane_of_the_parent_is_refused);
     suite_add_tcase(suite, cases);
