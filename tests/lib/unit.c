@@ -1,7 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "unit.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+static void leave_out(const char *tag, const char *reason)
+{
+    const char *const others = getenv("CK_EXCLUDE_TAGS");
+    char tags[256];
+
+    (void)snprintf(tags, sizeof(tags), "%s %s", others != NULL ? others : "", tag);
+    (void)setenv("CK_EXCLUDE_TAGS", tags, 1);
+    printf("# cases tagged %s are left out: %s\n", tag, reason);
+    (void)fflush(stdout);
+}
 
 int pfk_unit_run(Suite *(*make_suite)(void))
 {
@@ -11,6 +24,8 @@ int pfk_unit_run(Suite *(*make_suite)(void))
 
     if (factor != NULL && *factor != '\0')
         (void)setenv("CK_TIMEOUT_MULTIPLIER", factor, 1);
+    if (access("/proc/self/stat", R_OK) != 0)
+        leave_out(PFK_UNIT_NEEDS_PROC, "/proc is not mounted");
     runner = srunner_create(make_suite());
     srunner_set_tap(runner, "-");
     srunner_run_all(runner, CK_SILENT);

@@ -15,6 +15,11 @@
 
 #include <check.h>
 
+/* Tags of a TCase (tcase_set_tags): left out where /proc is not mounted, and by
+ * `make check-valgrind`. A comment in the output says so. */
+#define PFK_UNIT_NEEDS_PROC  "needs-proc"
+#define PFK_UNIT_NO_VALGRIND "no-valgrind"
+
 /* Makes the suite, runs it and prints TAP on standard output. It makes the suite
  * itself, for Check reads the time factor then. Returns the exit status of main:
  * 0 when every case passed. */

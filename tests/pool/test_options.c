@@ -262,6 +262,7 @@ static Suite *options_suite(void)
 {
     Suite *const suite = suite_create("options");
     TCase *const tcase = tcase_create("options");
+    TCase *const threads = tcase_create("threads");
 
     tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_add_test(tcase, defaults_are_told);
@@ -274,12 +275,15 @@ static Suite *options_suite(void)
     tcase_add_test(tcase, bad_listens_are_refused);
     tcase_add_test(tcase, nothing_to_do_is_refused);
     tcase_add_test(tcase, what_needs_a_running_pool_says_so);
-    tcase_add_test(tcase, other_threads_are_refused_by_number);
     tcase_add_test(tcase, forked_child_is_refused);
     tcase_add_test(tcase, region_is_made_once_and_initialised);
     tcase_add_test(tcase, region_is_given_up_when_its_initialiser_fails);
     tcase_add_test(tcase, destroy_leaves_no_descriptor);
     suite_add_tcase(suite, tcase);
+    tcase_add_checked_fixture(threads, set_up, tear_down);
+    tcase_set_tags(threads, PFK_UNIT_NEEDS_PROC); /* which counts the threads */
+    tcase_add_test(threads, other_threads_are_refused_by_number);
+    suite_add_tcase(suite, threads);
     return suite;
 }
 

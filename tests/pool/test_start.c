@@ -543,6 +543,7 @@ static Suite *start_suite(void)
     TCase *const jobs = tcase_create("jobs");
     TCase *const stops = tcase_create("stops");
     TCase *const deaths = tcase_create("deaths");
+    TCase *const ancestors = tcase_create("deaths of ancestors");
 
     tcase_set_timeout(jobs, 20);
     tcase_add_checked_fixture(jobs, set_up, tear_down);
@@ -568,10 +569,14 @@ static Suite *start_suite(void)
     tcase_add_test(deaths, killed_worker_is_replaced_and_serves);
     tcase_add_test(deaths, terminated_worker_retires_and_is_replaced);
     tcase_add_test(deaths, job_of_a_killed_worker_is_run_again);
-    tcase_add_test(deaths, workers_go_when_the_master_is_killed);
-    tcase_add_test(deaths, stuck_workers_go_within_5_s_of_the_masters_death);
-    tcase_add_test(deaths, pool_stops_when_its_starter_is_killed);
     suite_add_tcase(suite, deaths);
+    tcase_set_timeout(ancestors, 20);
+    tcase_add_checked_fixture(ancestors, set_up, tear_down);
+    tcase_set_tags(ancestors, PFK_UNIT_NEEDS_PROC); /* which lists their children */
+    tcase_add_test(ancestors, workers_go_when_the_master_is_killed);
+    tcase_add_test(ancestors, stuck_workers_go_within_5_s_of_the_masters_death);
+    tcase_add_test(ancestors, pool_stops_when_its_starter_is_killed);
+    suite_add_tcase(suite, ancestors);
     return suite;
 }
 

@@ -668,6 +668,7 @@ static Suite *judge_suite(void)
 {
     Suite *suite = suite_create("judge");
     TCase *verdicts = tcase_create("verdicts");
+    TCase *processes = tcase_create("recorded processes");
     TCase *races = tcase_create("races");
 
     tcase_add_checked_fixture(verdicts, set_up, tear_down);
@@ -675,11 +676,7 @@ static Suite *judge_suite(void)
     tcase_add_test(verdicts, alive_is_joined_only_when_allowed);
     tcase_add_test(verdicts, dead_is_taken_only_when_allowed);
     tcase_add_test(verdicts, dead_is_replaced_when_allowed);
-    tcase_add_test(verdicts, owner_is_dead_before_it_is_reaped);
     tcase_add_test(verdicts, orphans_of_a_dead_owner_keep_it_alive);
-    tcase_add_test(verdicts, reused_pid_is_another_process);
-    tcase_add_test(verdicts, owner_of_another_boot_is_dead);
-    tcase_add_test(verdicts, owner_in_another_pid_namespace_can_not_be_told);
     tcase_add_test(verdicts, owner_without_start_time_can_not_be_told);
     tcase_add_test(verdicts, lock_file_decides_over_the_recorded_process);
     tcase_add_test(verdicts, lock_file_is_released_by_the_owners_death);
@@ -698,6 +695,12 @@ static Suite *judge_suite(void)
     tcase_add_test(verdicts, waiter_creates_when_the_creator_gives_up);
     tcase_add_test(verdicts, nothing_is_left_open);
     tcase_add_test(verdicts, fingerprint_depends_on_each_number_and_on_order);
+    tcase_add_checked_fixture(processes, set_up, tear_down);
+    tcase_set_tags(processes, PFK_UNIT_NEEDS_PROC);
+    tcase_add_test(processes, owner_is_dead_before_it_is_reaped);
+    tcase_add_test(processes, reused_pid_is_another_process);
+    tcase_add_test(processes, owner_of_another_boot_is_dead);
+    tcase_add_test(processes, owner_in_another_pid_namespace_can_not_be_told);
     tcase_add_checked_fixture(races, set_up, tear_down);
     tcase_set_timeout(races, 20);
     tcase_add_test(races, of_many_one_creates_and_the_others_join);
@@ -707,6 +710,7 @@ static Suite *judge_suite(void)
     tcase_add_test(races, of_many_one_replaces_what_is_dead);
     tcase_add_test(races, of_many_one_mends_what_is_unfinished);
     suite_add_tcase(suite, verdicts);
+    suite_add_tcase(suite, processes);
     suite_add_tcase(suite, races);
     return suite;
 }

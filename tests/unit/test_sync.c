@@ -539,7 +539,7 @@ static Suite *sync_suite(void)
     tcase_add_checked_fixture(file_lock_signal, set_up, tear_down);
     tcase_add_test(file_lock_signal, file_lock_wait_is_interrupted);
     /* valgrind 3.19 delivers no signal to a process that waits for an open file description's lock */
-    tcase_set_tags(file_lock_signal, "no-valgrind");
+    tcase_set_tags(file_lock_signal, PFK_UNIT_NO_VALGRIND);
     suite_add_tcase(suite, file_lock_signal);
     return suite;
 }
