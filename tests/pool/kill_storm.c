@@ -25,7 +25,7 @@
 #define CONNECTIONS 200
 #define SHORT_KILLS 30
 /* Room for more messages than can be answered between two kills, and some. */
-#define TICKETS_PER_KILL 8192
+#define TICKETS_PER_KILL 4096
 #define TICKETS_MIN      (1 << 18)
 /* Answers between two kills: so each is in the midst of work. */
 #define ANSWERS_PER_KILL 100
@@ -266,6 +266,7 @@ static void run_storm(struct storm *storm, bool in_line)
         printf("# %s\n", fault);
     point(fault == NULL, "the pool serves through it");
     judge_client(storm, in_line);
+    storm_client_close(storm->client);
     point(prefork_pool_stop(storm->pool) == 0 && prefork_pool_wait(storm->pool, storm_deadline()) == 0,
           "it stops in order");
     judge_table(storm, in_line);
@@ -293,7 +294,6 @@ static int storm_in_mode(const char *mode, unsigned kills)
         (void)support_wait_ready(storm.pool, WORKERS);
         storm.client = storm_client_open(address, CONNECTIONS, n_tickets);
         run_storm(&storm, in_line);
-        storm_client_close(storm.client);
     }
     point(rc == 0, rc == 0 ? "the pool was made" : prefork_last_error());
     prefork_pool_destroy(&storm.pool);
