@@ -153,13 +153,26 @@ static uint64_t storm_deadline(void)
     return prefork_deadline_after_ms(SUPPORT_LIMIT_MS);
 }
 
+/* Stops a worker that has something to do: one that dies without ever having
+ * done anything is rightly replaced more slowly each time. */
+static bool storm_find_victim(struct storm *storm)
+{
+    for (;;) {
+        if (!storm_victim_stop(storm->pool, (uint32_t)rand() % WORKERS, storm->server_port, &storm->victim))
+            return false;
+        if (storm->victim.claimed || storm->victim.n_ports > 0)
+            return true;
+        storm_victim_spare(&storm->victim);
+    }
+}
+
 /* One death: in the midst of answers, until its consequences are borne. */
 static const char *storm_kill_one(struct storm *storm)
 {
     storm->answers_wanted = storm_client_tally(storm->client)->answered + ANSWERS_PER_KILL;
     if (!storm_client_serve(storm->client, storm_answered, storm, storm_deadline()))
         return "answers stay away";
-    if (!storm_victim_stop(storm->pool, (uint32_t)rand() % WORKERS, storm->server_port, &storm->victim))
+    if (!storm_find_victim(storm))
         return "a worker ended by itself";
     storm->kills_with_claim += storm->victim.claimed;
     storm_client_condemn(storm->client, &storm->victim);

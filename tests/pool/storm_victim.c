@@ -177,6 +177,11 @@ void storm_victim_kill(const struct storm_victim *victim)
     (void)kill(victim->pid, SIGKILL);
 }
 
+void storm_victim_spare(const struct storm_victim *victim)
+{
+    (void)kill(victim->pid, SIGCONT);
+}
+
 bool storm_victim_replaced(const struct prefork_pool *pool, const struct storm_victim *victim)
 {
     struct prefork_worker_status worker = {.size = sizeof(worker)};

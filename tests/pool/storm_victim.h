@@ -26,8 +26,9 @@ struct storm_victim {
  * it is not there, or ended meanwhile. */
 bool storm_victim_stop(struct prefork_pool *pool, uint32_t seat, uint16_t server_port, struct storm_victim *victim_out);
 
-/* SIGKILL. */
+/* SIGKILL; SIGCONT. */
 void storm_victim_kill(const struct storm_victim *victim);
+void storm_victim_spare(const struct storm_victim *victim);
 
 /* Whether another worker sits there, ready. */
 bool storm_victim_replaced(const struct prefork_pool *pool, const struct storm_victim *victim);
