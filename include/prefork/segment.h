@@ -180,7 +180,7 @@ int prefork_segment_keep_from_children(struct prefork_segment *segment);
 /* Makes a segment for this process and the children it forks: random key 0x7066xxxx, exclusive, mode 0600, attached
  * read-write, removed at once, so that the kernel frees it with its last process, whatever kills that. Zero-filled,
  * and every page is touched: no later access can fail for want of memory. A process killed in the few instructions
- * between making and removing leaves a stray, which prefork_segment_remove_strays finds. Time: about 0.3 ms a MiB.
+ * between making and removing leaves a stray, which prefork_segment_remove_strays finds. Time: some 0.5 ms a MiB.
  * Returns 0 and a handle, or -EINVAL, -ENOSPC, -ENOMEM, -EPERM, -ENOSYS as prefork_segment_create. */
 int prefork_segment_create_private(size_t bytes, struct prefork_segment **segment_out);
 

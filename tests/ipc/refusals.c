@@ -20,6 +20,14 @@
 #include "prefork/error.h"
 #include "prefork/segment.h"
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define UNDER_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define UNDER_SANITIZER 1
+#endif
+#endif
+
 #define EXIT_SKIP  77
 #define NOBODY_UID 65534u
 #define KEY        0x53000001 /* in a namespace of its own */
@@ -146,6 +154,10 @@ static void no_address_space(void)
 {
     const struct rlimit small = {(rlim_t)64 << 20, (rlim_t)64 << 20};
 
+#ifdef UNDER_SANITIZER
+    errno = ENOTSUP;
+    skip("a sanitizer needs more address space than any limit leaves");
+#endif
     EXPECT(setrlimit(RLIMIT_AS, &small) == 0);
     EXPECT(prefork_segment_create_private((size_t)1 << 30, &segment) == -ENOMEM);
     EXPECT(strstr(prefork_last_error(), "raise RLIMIT_AS") != NULL);

@@ -114,9 +114,11 @@ START_TEST(umask_plays_no_part)
     struct prefork_segment *segment;
     struct prefork_segment_status status;
 
-    (void)umask(0777);
+    const mode_t before = umask(0777);
+
     options.mode = 0664;
     segment = make();
+    (void)umask(before);
     ck_assert_int_eq(prefork_segment_stat(segment, &status), 0);
     ck_assert_uint_eq(status.mode, 0664);
     end(segment);

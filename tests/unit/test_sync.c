@@ -50,6 +50,9 @@ static void set_up(void)
 
 static void tear_down(void)
 {
+    const struct itimerval never = {.it_value = {0}};
+
+    (void)setitimer(ITIMER_REAL, &never, NULL); /* of interrupt_me_often */
     (void)unlink(lock_path);
     (void)munmap(common, sizeof(*common));
 }
@@ -427,13 +430,22 @@ START_TEST(file_lock_wakes_a_sleeper_when_the_owner_is_killed)
 }
 END_TEST
 
+/* Valgrind 3.19 does not know that F_OFD_SETLKW sleeps, and holds signals back until it returns. */
+static bool under_valgrind(void)
+{
+    const char *preloaded = getenv("LD_PRELOAD");
+
+    return preloaded != NULL && strstr(preloaded, "vgpreload") != NULL;
+}
+
 START_TEST(file_lock_wait_is_interrupted)
 {
     struct prefork_file_lock *one = open_lock(), *other = open_lock();
 
     ck_assert_int_eq(prefork_file_lock_lock(one, PREFORK_FILE_LOCK_EXCLUSIVE, PREFORK_NO_WAIT), 0);
     interrupt_me_often();
-    ck_assert_int_eq(prefork_file_lock_lock(other, PREFORK_FILE_LOCK_EXCLUSIVE, PREFORK_NO_DEADLINE), -EINTR);
+    if (!under_valgrind())
+        ck_assert_int_eq(prefork_file_lock_lock(other, PREFORK_FILE_LOCK_EXCLUSIVE, PREFORK_NO_DEADLINE), -EINTR);
     ck_assert_int_eq(prefork_file_lock_lock(other, PREFORK_FILE_LOCK_EXCLUSIVE, soon()), -EINTR);
     prefork_file_lock_close(&one);
     prefork_file_lock_close(&other);
