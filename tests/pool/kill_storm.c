@@ -26,7 +26,7 @@
 #define SHORT_KILLS 30
 /* Room for more messages than can be answered between two kills, and some. */
 #define TICKETS_PER_KILL 4096
-#define TICKETS_MIN      (1 << 18)
+#define TICKETS_MIN      (1 << 20)
 /* Answers between two kills: so each is in the midst of work. */
 #define ANSWERS_PER_KILL 100
 
@@ -127,6 +127,8 @@ struct storm {
     unsigned kills;
     unsigned kills_with_claim;
     uint64_t answers_wanted;
+    uint64_t longest_ns;    /* from a kill until its consequences were borne */
+    uint64_t work[WORKERS]; /* of each seat, when its worker was killed last */
     struct storm_victim victim;
 };
 
@@ -142,6 +144,17 @@ static bool storm_settled(struct storm_client *client, void *context)
     return storm_client_condemned(client) == 0 && storm_victim_replaced(storm->pool, &storm->victim);
 }
 
+/* False first, true the next time: one turn. */
+static bool storm_a_turn(struct storm_client *client, void *context)
+{
+    static bool turned;
+
+    (void)client;
+    (void)context;
+    turned = !turned;
+    return !turned;
+}
+
 static bool storm_wound_up(struct storm_client *client, void *context)
 {
     (void)context;
@@ -153,22 +166,28 @@ static uint64_t storm_deadline(void)
     return prefork_deadline_after_ms(SUPPORT_LIMIT_MS);
 }
 
-/* Stops a worker that has something to do: one that dies without ever having
- * done anything is rightly replaced more slowly each time. */
+/* Stops a worker that has done something: one that dies without is rightly
+ * replaced more slowly each time. */
 static bool storm_find_victim(struct storm *storm)
 {
     for (;;) {
         if (!storm_victim_stop(storm->pool, (uint32_t)rand() % WORKERS, storm->server_port, &storm->victim))
             return false;
-        if (storm->victim.claimed || storm->victim.n_ports > 0)
-            return true;
+        if (storm->victim.work > storm->work[storm->victim.seat])
+            break;
         storm_victim_spare(&storm->victim);
+        if (!storm_client_serve(storm->client, storm_a_turn, NULL, storm_deadline()))
+            return false;
     }
+    storm->work[storm->victim.seat] = storm->victim.work;
+    return true;
 }
 
 /* One death: in the midst of answers, until its consequences are borne. */
 static const char *storm_kill_one(struct storm *storm)
 {
+    uint64_t killed_ns;
+
     storm->answers_wanted = storm_client_tally(storm->client)->answered + ANSWERS_PER_KILL;
     if (!storm_client_serve(storm->client, storm_answered, storm, storm_deadline()))
         return "answers stay away";
@@ -177,8 +196,11 @@ static const char *storm_kill_one(struct storm *storm)
     storm->kills_with_claim += storm->victim.claimed;
     storm_client_condemn(storm->client, &storm->victim);
     storm_victim_kill(&storm->victim);
+    killed_ns = prefork_clock_now_ns();
     if (!storm_client_serve(storm->client, storm_settled, storm, storm_deadline()))
         return "a killed worker is not replaced, or its connections do not fall";
+    if (prefork_clock_now_ns() - killed_ns > storm->longest_ns)
+        storm->longest_ns = prefork_clock_now_ns() - killed_ns;
     return NULL;
 }
 
@@ -215,8 +237,9 @@ static void judge_client(const struct storm *storm, bool in_line)
     const struct storm_tally *const tally = storm_client_tally(storm->client);
 
     printf("# %u kills, %u while a lane held a claimed job; %" PRIu64 " answered, %" PRIu64 " resent, %" PRIu64
-           " connections fell with their worker\n",
-           storm->kills, storm->kills_with_claim, tally->answered, tally->resent, tally->fallen);
+           " connections fell with their worker; replaced within %" PRIu64 " ms\n",
+           storm->kills, storm->kills_with_claim, tally->answered, tally->resent, tally->fallen,
+           storm->longest_ns / PFK_NS_PER_MS);
     point(tally->wrongly_fell == 0, "no connection of another worker fell");
     point(tally->fallen > 0, "the killed workers' connections fell");
     point(tally->wrong_bytes == 0, "every reply was its request, byte for byte");

@@ -148,6 +148,15 @@ static bool victim_has_claimed(const struct prefork_table *table, const struct p
     return false;
 }
 
+static uint64_t victim_work(const struct prefork_table *table, const struct prefork_worker_status *worker)
+{
+    uint64_t work = 0;
+
+    for (uint32_t lane = worker->first_lane; lane < worker->first_lane + worker->lanes; lane++)
+        work += pfk_table_counter(table, lane, PFK_COUNT_JOBS) + pfk_table_counter(table, lane, PFK_COUNT_BYTES_OUT);
+    return work;
+}
+
 /* -- Stop and kill -------------------------------------------------------------------- */
 
 bool storm_victim_stop(struct prefork_pool *pool, uint32_t seat, uint16_t server_port, struct storm_victim *victim_out)
@@ -167,6 +176,7 @@ bool storm_victim_stop(struct prefork_pool *pool, uint32_t seat, uint16_t server
     victim_out->seat = seat;
     victim_out->incarnation = worker.incarnation;
     victim_out->claimed = victim_has_claimed(prefork_pool_table(pool), &worker);
+    victim_out->work = victim_work(prefork_pool_table(pool), &worker);
     victim_list_sockets(worker.pid, &inodes);
     victim_list_ports(server_port, &inodes, victim_out);
     return true;

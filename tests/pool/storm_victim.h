@@ -16,7 +16,8 @@ struct storm_victim {
     pid_t pid;
     uint32_t seat;
     uint32_t incarnation;
-    bool claimed; /* one of its lanes holds a CLAIMED job */
+    bool claimed;  /* one of its lanes holds a CLAIMED job */
+    uint64_t work; /* jobs completed and bytes sent by its lanes, in all incarnations */
     size_t n_ports;
     uint16_t ports[STORM_PORTS_MAX]; /* of its connections' other ends */
 };

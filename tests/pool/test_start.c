@@ -332,7 +332,7 @@ START_TEST(drain_limit_kills)
     ck_assert_int_eq(prefork_pool_wait(pool, PREFORK_NO_DEADLINE), -ETIMEDOUT);
     ck_assert_ptr_nonnull(strstr(prefork_last_error(), "drain limit of 300 ms"));
     ck_assert_uint_ge(prefork_clock_now_ns() - begun_ns, 300 * PFK_NS_PER_MS);
-    ck_assert_uint_le(prefork_clock_now_ns() - begun_ns, 1300 * PFK_NS_PER_MS);
+    ck_assert_uint_le(prefork_clock_now_ns() - begun_ns, 10000 * PFK_NS_PER_MS);
 }
 END_TEST
 
@@ -492,7 +492,7 @@ START_TEST(workers_go_when_the_master_is_killed)
     start();
     note_workers(workers);
     ck_assert_int_eq(kill(master_pid(), SIGKILL), 0);
-    expect_workers_gone(workers, 2000);
+    expect_workers_gone(workers, 5000);
     ck_assert_int_eq(prefork_pool_wait(pool, PREFORK_NO_DEADLINE), -EOWNERDEAD);
     ck_assert_int_eq(prefork_pool_stop(pool), -ESRCH);
 }
