@@ -112,7 +112,7 @@ END_TEST
 START_TEST(any_contents_end_in_bounded_time)
 {
     srand(1);
-    for (int i = 0; i < 100000; i++) {
+    for (int i = 0; i < 10000; i++) {
         struct pfk_ring_entry entry;
 
         for (int j = 0; j < CELLS; j++)
