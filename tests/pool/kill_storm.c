@@ -134,7 +134,8 @@ struct storm {
 
 static bool storm_answered(struct storm_client *client, void *context)
 {
-    return storm_client_tally(client)->answered >= ((const struct storm *)context)->answers_wanted;
+    return storm_client_fresh(client) == 0 &&
+           storm_client_tally(client)->answered >= ((const struct storm *)context)->answers_wanted;
 }
 
 static bool storm_settled(struct storm_client *client, void *context)

@@ -16,6 +16,7 @@
 
 struct storm_connection {
     uint16_t port; /* ours */
+    bool fresh;    /* no answer since it was opened */
     bool condemned;
     bool waiting; /* for the rest of a reply */
     uint32_t sent, got;
@@ -100,6 +101,7 @@ static void client_connect(struct storm_client *client, unsigned i)
     if (getsockname(fd, (struct sockaddr *)&own, &length) != 0 || fcntl(fd, F_SETFL, O_NONBLOCK) != 0)
         client_give_up("a new connection");
     connection->port = ntohs(own.sin_port);
+    connection->fresh = true;
     connection->condemned = false;
     client->events[i].fd = fd;
 }
@@ -155,6 +157,7 @@ static bool client_read(struct storm_client *client, struct storm_connection *co
     if (connection->got < client_header(connection).bytes)
         return true;
     client->tally.answered++;
+    connection->fresh = false;
     connection->waiting = false;
     return true;
 }
@@ -234,6 +237,15 @@ unsigned storm_client_condemned(const struct storm_client *client)
     for (unsigned i = 0; i < client->n; i++)
         condemned += client->connections[i].condemned;
     return condemned;
+}
+
+unsigned storm_client_fresh(const struct storm_client *client)
+{
+    unsigned fresh = 0;
+
+    for (unsigned i = 0; i < client->n; i++)
+        fresh += client->connections[i].fresh;
+    return fresh;
 }
 
 void storm_client_wind_up(struct storm_client *client)

@@ -42,6 +42,10 @@ void storm_client_condemn(struct storm_client *client, const struct storm_victim
 /* Connections condemned that have not fallen yet. */
 unsigned storm_client_condemned(const struct storm_client *client);
 
+/* Connections that have had no answer yet: some worker may not have accepted
+ * them yet. */
+unsigned storm_client_fresh(const struct storm_client *client);
+
 /* From here on nothing new is sent; messages under way are still awaited. */
 void storm_client_wind_up(struct storm_client *client);
 unsigned storm_client_waiting(const struct storm_client *client);

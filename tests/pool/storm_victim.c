@@ -1,128 +1,80 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "storm_victim.h"
 
-#include <dirent.h>
-#include <inttypes.h>
-#include <poll.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "job/table.h"
+#include "master/pidfd.h"
 #include "support.h"
 
-#define INODES_MAX 4096
-
-struct inodes {
-    size_t n;
-    uint64_t numbers[INODES_MAX];
-};
+/* Above what a worker here has: its connections, an eventfd for each lane. */
+#define FDS_LOOKED_AT 1024
 
 /* -- Standing still --------------------------------------------------------------- */
 
-/* The state letter of /proc/PID/task/TID/stat: behind the name in parentheses. */
-static char victim_state(pid_t pid, const char *thread)
-{
-    char path[64];
-    char text[512];
-    const char *name_end;
-    FILE *file;
-    size_t got;
-
-    (void)snprintf(path, sizeof(path), "/proc/%ld/task/%.20s/stat", (long)pid, thread);
-    file = fopen(path, "re");
-    if (file == NULL)
-        return 'X';
-    got = fread(text, 1, sizeof(text) - 1, file);
-    (void)fclose(file);
-    text[got] = '\0';
-    name_end = strrchr(text, ')');
-    return name_end != NULL && name_end[1] == ' ' ? name_end[2] : 'X';
-}
+/* Looks into /proc/PID only as far as must be, and never below its task and fd
+ * folders. Each name that was looked up there is one that the kernel has to
+ * forget when the process is reaped; with those of its threads, which forget
+ * theirs at the same time, and no processor to spare, that was seen to keep
+ * the master in waitpid for many seconds (Linux 6.18, d_invalidate). */
 
 struct standing {
     pid_t pid;
     bool gone;
 };
 
+/* The state letter in /proc/PID/stat: behind the name in parentheses. It is
+ * the main thread's. Once that stands, the others are told to, and execute
+ * nothing more than the system call they are in. */
 static bool victim_stands(void *context)
 {
     struct standing *const standing = context;
     char path[64];
-    bool stands = true;
-    DIR *threads;
+    char text[512] = "";
+    const char *name_end;
+    FILE *file;
 
-    (void)snprintf(path, sizeof(path), "/proc/%ld/task", (long)standing->pid);
-    threads = opendir(path);
-    if (threads == NULL) {
-        standing->gone = true;
-        return true;
+    (void)snprintf(path, sizeof(path), "/proc/%ld/stat", (long)standing->pid);
+    file = fopen(path, "re");
+    if (file != NULL) {
+        (void)!fread(text, 1, sizeof(text) - 1, file);
+        (void)fclose(file);
     }
-    for (const struct dirent *thread = readdir(threads); thread != NULL; thread = readdir(threads)) {
-        const char state = thread->d_name[0] == '.' ? 'T' : victim_state(standing->pid, thread->d_name);
-
-        if (state == 'Z' || state == 'X')
-            standing->gone = true;
-        else if (state != 'T')
-            stands = false;
-    }
-    (void)closedir(threads);
-    return stands || standing->gone;
+    name_end = strrchr(text, ')');
+    standing->gone = name_end == NULL || strchr("ZX", name_end[2]) != NULL;
+    return standing->gone || name_end[2] == 'T';
 }
 
 /* -- Its connections --------------------------------------------------------------- */
 
-static void victim_list_sockets(pid_t pid, struct inodes *inodes_out)
+/* Looks at the process's descriptors through copies, each closed at once. */
+static void victim_list_ports(pid_t pid, uint16_t server_port, struct storm_victim *victim_out)
 {
-    char path[64];
-    DIR *fds;
-
-    inodes_out->n = 0;
-    (void)snprintf(path, sizeof(path), "/proc/%ld/fd", (long)pid);
-    fds = opendir(path);
-    if (fds == NULL)
-        return;
-    for (const struct dirent *fd = readdir(fds); fd != NULL; fd = readdir(fds)) {
-        char target[64] = "";
-        const ssize_t length = readlinkat(dirfd(fds), fd->d_name, target, sizeof(target) - 1);
-
-        if (length > 0 && inodes_out->n < INODES_MAX &&
-            sscanf(target, "socket:[%" SCNu64 "]", &inodes_out->numbers[inodes_out->n]) == 1)
-            inodes_out->n++;
-    }
-    (void)closedir(fds);
-}
-
-static bool victim_has_inode(const struct inodes *inodes, uint64_t inode)
-{
-    for (size_t i = 0; i < inodes->n; i++)
-        if (inodes->numbers[i] == inode)
-            return true;
-    return false;
-}
-
-/* Lines of /proc/net/tcp: "sl local:port remote:port state … uid timeout inode". */
-static void victim_list_ports(uint16_t server_port, const struct inodes *inodes, struct storm_victim *victim_out)
-{
-    FILE *const connections = fopen("/proc/net/tcp", "re");
-    char line[512];
+    int pidfd = pfk_pidfd_open(pid);
 
     victim_out->n_ports = 0;
-    while (connections != NULL && fgets(line, sizeof(line), connections) != NULL) {
-        unsigned local;
-        unsigned remote;
-        uint64_t inode;
+    for (int fd = 0; pidfd >= 0 && fd < FDS_LOOKED_AT; fd++) {
+        struct sockaddr_in own = {0};
+        struct sockaddr_in other = {0};
+        socklen_t own_length = sizeof(own);
+        socklen_t other_length = sizeof(other);
+        int copy = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
 
-        if (sscanf(line, " %*u: %*x:%x %*x:%x %*x %*s %*s %*s %*u %*u %" SCNu64, &local, &remote, &inode) != 3)
-            continue;
-        if (local == server_port && inode != 0 && victim_has_inode(inodes, inode) &&
+        if (copy >= 0 && getsockname(copy, (struct sockaddr *)&own, &own_length) == 0 &&
+            ntohs(own.sin_port) == server_port && getpeername(copy, (struct sockaddr *)&other, &other_length) == 0 &&
             victim_out->n_ports < STORM_PORTS_MAX)
-            victim_out->ports[victim_out->n_ports++] = (uint16_t)remote;
+            victim_out->ports[victim_out->n_ports++] = ntohs(other.sin_port);
+        pfk_fd_close(&copy);
     }
-    if (connections != NULL)
-        (void)fclose(connections);
+    pfk_fd_close(&pidfd);
 }
 
 bool storm_victim_has_port(const struct storm_victim *victim, uint16_t port)
@@ -162,7 +114,6 @@ static uint64_t victim_work(const struct prefork_table *table, const struct pref
 bool storm_victim_stop(struct prefork_pool *pool, uint32_t seat, uint16_t server_port, struct storm_victim *victim_out)
 {
     struct prefork_worker_status worker = {.size = sizeof(worker)};
-    struct inodes inodes;
     struct standing standing = {0};
 
     if (prefork_pool_worker(pool, seat, &worker) != 0 || worker.pid == 0 || worker.ready == 0)
@@ -177,8 +128,7 @@ bool storm_victim_stop(struct prefork_pool *pool, uint32_t seat, uint16_t server
     victim_out->incarnation = worker.incarnation;
     victim_out->claimed = victim_has_claimed(prefork_pool_table(pool), &worker);
     victim_out->work = victim_work(prefork_pool_table(pool), &worker);
-    victim_list_sockets(worker.pid, &inodes);
-    victim_list_ports(server_port, &inodes, victim_out);
+    victim_list_ports(worker.pid, server_port, victim_out);
     return true;
 }
 

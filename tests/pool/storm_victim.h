@@ -22,8 +22,9 @@ struct storm_victim {
     uint16_t ports[STORM_PORTS_MAX]; /* of its connections' other ends */
 };
 
-/* Stops the worker in `seat` (SIGSTOP), waits until each of its threads stands,
- * and notes what it holds of connections to `server_port` and of jobs. False:
+/* Stops the worker in `seat` (SIGSTOP), waits until it stands, and notes what it
+ * holds of connections to `server_port` and of jobs. Exact when no connection
+ * is waiting to be accepted: a thread may still end the system call it is in. False:
  * it is not there, or ended meanwhile. */
 bool storm_victim_stop(struct prefork_pool *pool, uint32_t seat, uint16_t server_port, struct storm_victim *victim_out);
 
