@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The mutant: a job is made READY before its entry is in the ring. */
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "job/lane.h"
+#include "job/park.h"
+#include "mutants.h"
+
+static bool mutant_settle_ready(const struct prefork_table *table, uint32_t index, uint32_t owner)
+{
+    pfk_table_settle(table, index, PFK_QUEUING, PFK_READY, owner);
+    return pfk_ring_put(&table->ready, index) == PFK_RING_PUT;
+}
+
+#define prefork_lane_submit         mutant_submit_ready_first
+#define prefork_lane_reserve        mutant_ready_first_reserve
+#define prefork_lane_want_room      mutant_ready_first_want_room
+#define prefork_lane_request_buffer mutant_ready_first_request_buffer
+#define prefork_lane_put            mutant_ready_first_put
+#define prefork_lane_abandon        mutant_ready_first_abandon
+#define prefork_lane_collect        mutant_ready_first_collect
+#define prefork_lane_detach         mutant_ready_first_detach
+#define prefork_lane_wait           mutant_ready_first_wait
+#define prefork_lane_next           mutant_ready_first_next
+#define pfk_table_settle_ready      mutant_settle_ready
+int mutant_ready_first_collect(struct prefork_lane *lane, uint64_t job);
+int mutant_ready_first_reserve(struct prefork_lane *lane, uint64_t deadline_ns, uint64_t *job_out);
+#include "../../framework/job/submit.c"

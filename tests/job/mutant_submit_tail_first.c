@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The mutant: a ring's tail moves on before the cell is filled: reserve, then publish. */
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "job/lane.h"
+#include "job/park.h"
+#include "mutants.h"
+
+static bool mutant_settle_ready(const struct prefork_table *table, uint32_t index, uint32_t owner)
+{
+    const struct pfk_ring *const ring = &table->ready;
+    uint64_t tail = pfk_u64_load_acquire(&ring->shm->tail);
+
+    if (!pfk_u64_cas_acq_rel(&ring->shm->tail, &tail, tail + 1))
+        return false;
+    pfk_u64_store_release(pfk_ring_cell_at(ring, tail), pfk_ring_cell(pfk_ring_round(ring, tail), index));
+    pfk_table_settle(table, index, PFK_QUEUING, PFK_READY, owner);
+    return true;
+}
+
+#define prefork_lane_submit         mutant_submit_tail_first
+#define prefork_lane_reserve        mutant_tail_first_reserve
+#define prefork_lane_want_room      mutant_tail_first_want_room
+#define prefork_lane_request_buffer mutant_tail_first_request_buffer
+#define prefork_lane_put            mutant_tail_first_put
+#define prefork_lane_abandon        mutant_tail_first_abandon
+#define prefork_lane_collect        mutant_tail_first_collect
+#define prefork_lane_detach         mutant_tail_first_detach
+#define prefork_lane_wait           mutant_tail_first_wait
+#define prefork_lane_next           mutant_tail_first_next
+#define pfk_table_settle_ready      mutant_settle_ready
+int mutant_tail_first_collect(struct prefork_lane *lane, uint64_t job);
+int mutant_tail_first_reserve(struct prefork_lane *lane, uint64_t deadline_ns, uint64_t *job_out);
+#include "../../framework/job/submit.c"
