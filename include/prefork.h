@@ -61,20 +61,20 @@ void prefork_pool_destroy(struct prefork_pool **pool);
 
 /* What can be set before run or start, and asked for at any time. */
 enum prefork_pool_option {
-    PREFORK_POOL_WORKERS = 1,            /* 1 ... 1,024; default: cores, by affinity and cgroup quota */
-    PREFORK_POOL_IO_THREADS = 2,         /* of each worker, 0 ... 64; default 1 */
-    PREFORK_POOL_JOB_THREADS = 3,        /* of each worker, 0 ... 64; default 2 */
-    PREFORK_POOL_SLOTS = 4,              /* 2 ... 1,048,576; default 1,024 */
-    PREFORK_POOL_REQUEST_BYTES = 5,      /* of a slot; default 8,192 */
-    PREFORK_POOL_REPLY_BYTES = 6,        /* of a slot; default 8,192 */
-    PREFORK_POOL_MAX_ATTEMPTS = 7,       /* claims of one job, 1 ... 254; default 3 */
-    PREFORK_POOL_OUTSIDE_PRODUCERS = 8,  /* lanes for the program's own threads, 1 ... 1,024; default 1 */
-    PREFORK_POOL_DRAIN_MS = 9,           /* limit of a graceful stop, 0 ... 86,400,000; default 30,000 */
-    PREFORK_POOL_READY_MS = 10,          /* a worker not ready by then is killed; default 30,000 */
-    PREFORK_POOL_BACKLOG = 11,           /* of each listening socket, 1 ... 65,535; default 4,096 (the kernel's
-                                            net.core.somaxconn caps it) */
-    PREFORK_POOL_ALLOW_THREADS = 12      /* 0 or 1; default 0. With 1, run and start fork although other threads
-                                            live: these must hold no lock that a handler takes, malloc's excepted */
+    PREFORK_POOL_WORKERS = 1,           /* 1 ... 1,024; default: cores, by affinity and cgroup quota */
+    PREFORK_POOL_IO_THREADS = 2,        /* of each worker, 0 ... 64; default 1 */
+    PREFORK_POOL_JOB_THREADS = 3,       /* of each worker, 0 ... 64; default 2 */
+    PREFORK_POOL_SLOTS = 4,             /* 2 ... 1,048,576; default 1,024 */
+    PREFORK_POOL_REQUEST_BYTES = 5,     /* of a slot; default 8,192 */
+    PREFORK_POOL_REPLY_BYTES = 6,       /* of a slot; default 8,192 */
+    PREFORK_POOL_MAX_ATTEMPTS = 7,      /* claims of one job, 1 ... 254; default 3 */
+    PREFORK_POOL_OUTSIDE_PRODUCERS = 8, /* lanes for the program's own threads, 1 ... 1,024; default 1 */
+    PREFORK_POOL_DRAIN_MS = 9,          /* limit of a graceful stop, 0 ... 86,400,000; default 30,000 */
+    PREFORK_POOL_READY_MS = 10,         /* a worker not ready by then is killed; default 30,000 */
+    PREFORK_POOL_BACKLOG = 11,          /* of each listening socket, 1 ... 65,535; default 4,096 (the kernel's
+                                           net.core.somaxconn caps it) */
+    PREFORK_POOL_ALLOW_THREADS = 12     /* 0 or 1; default 0. With 1, run and start fork although other threads
+                                           live: these must hold no lock that a handler takes, malloc's excepted */
 };
 
 /* Sets an option. -EINVAL: no such option, or out of range (the text has the
@@ -140,7 +140,7 @@ int prefork_pool_on_ready(struct prefork_pool *pool, prefork_ready_fn ready, voi
 /* Makes the calling process the master and serves until the pool is stopped:
  * by SIGTERM, SIGINT or prefork_pool_stop. Returns 0 after a graceful stop.
  *   -ETIMEDOUT  the drain limit passed, or a second signal came: workers were
- *               killed; the text says how many
+ *               killed, or jobs were left; the text says how many
  *   -EINVAL     nothing to do: no handler and no listener
  *   -EBUSY      other threads live (the text says how many), or run already
  *   and errors of prefork_table_create, fork(2) of the first worker excepted:
@@ -155,9 +155,8 @@ int prefork_pool_run(struct prefork_pool *pool);
 int prefork_pool_start(struct prefork_pool *pool, int *descriptor_out);
 
 /* Asks a pool that runs, or was started, to stop gracefully; the second call
- * stops it at once. Returns without waiting. Any thread of the process that
- * called run or start, and signal handlers (the text is not set).
- *   -ESRCH  it does not run */
+ * stops it at once (signals are counted apart, and destroy does not count). Returns without waiting. Any thread of the
+ * process that called run or start, and signal handlers (the text is not set). -ESRCH  it does not run */
 int prefork_pool_stop(struct prefork_pool *pool);
 
 /* Waits for the master of a started pool to end. Returns what run would have
@@ -190,7 +189,7 @@ struct prefork_pool_statistics {
 };
 
 /* Fills *statistics_out; also after run returned, until destroy. -ESRCH: the
- * pool never ran. */
+ * pool never ran; -ECHILD: in a worker, too. */
 int prefork_pool_statistics(const struct prefork_pool *pool, struct prefork_pool_statistics *statistics_out);
 
 /* One worker, as the master knows it. Set `size`. */
@@ -204,7 +203,7 @@ struct prefork_worker_status {
 };
 
 /* Fills *status_out for the worker in `seat` (from 0). -ENOENT: no such seat;
- * -ESRCH: the pool never ran. */
+ * -ESRCH: the pool never ran; -ECHILD: in a worker, too. */
 int prefork_pool_worker(const struct prefork_pool *pool, uint32_t seat, struct prefork_worker_status *status_out);
 
 /* -- Protocols and connections ---------------------------------------------- */
@@ -245,16 +244,16 @@ typedef void (*prefork_connection_fn)(struct prefork_connection *connection, voi
 /* How bytes become jobs and results become bytes. All functions run on the
  * connection's home thread. Set `size`; NULL and 0 take the default. */
 struct prefork_protocol {
-    size_t size;                   /* sizeof(struct prefork_protocol) */
-    const char *handler;           /* which handler gets the messages; NULL: `message` decides */
-    enum prefork_order order;      /* default ordered */
-    uint32_t max_in_flight;        /* jobs of one connection at once, 1 ... 1,024; default 16 */
-    prefork_frame_fn frame;        /* default: each piece that arrives is a message, cut at the capacity */
-    prefork_message_fn message;    /* default: submit to `handler` */
-    prefork_failed_fn failed;      /* default: close */
-    prefork_connection_fn opened;  /* default: nothing */
-    prefork_connection_fn closed;  /* default: nothing; the connection ends when it returns */
-    void *context;                 /* handed to all of them */
+    size_t size;                  /* sizeof(struct prefork_protocol) */
+    const char *handler;          /* which handler gets the messages; NULL: `message` decides */
+    enum prefork_order order;     /* default ordered */
+    uint32_t max_in_flight;       /* jobs of one connection at once, 1 ... 1,024; default 16 */
+    prefork_frame_fn frame;       /* default: each piece that arrives is a message, cut at the capacity */
+    prefork_message_fn message;   /* default: submit to `handler` */
+    prefork_failed_fn failed;     /* default: close */
+    prefork_connection_fn opened; /* default: nothing */
+    prefork_connection_fn closed; /* default: nothing; the connection ends when it returns */
+    void *context;                /* handed to all of them */
 };
 
 /* Return a ready-made protocol that hands messages to `handler`; borrowed until

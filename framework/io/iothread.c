@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,13 +144,8 @@ static int iothread_copy_ports(struct pfk_iothread *thread)
 
 static int iothread_create(struct pfk_iothread *thread)
 {
-    sigset_t all, before;
-    int rc;
+    const int rc = pthread_create(&thread->thread, NULL, iothread_main, thread);
 
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&thread->thread, NULL, iothread_main, thread);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc != 0)
         return pfk_error(rc, "I/O thread: pthread_create: no thread; the limit is ulimit -u, or the cgroup's pids.max");
     while (sem_wait(&thread->started) != 0)

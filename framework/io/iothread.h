@@ -8,7 +8,7 @@
  * Life cycle: start, in the worker, after fork; drain, any number of times;
  * stop. The three are called by one thread, the worker's main one; nothing
  * else may be called from there. The thread inherits the signal mask of its
- * creator, which has blocked everything. Fork: a child that a worker forks has
+ * creator, which has blocked all but SIGSEGV and its like. Fork: a child that a worker forks has
  * no I/O threads and must not use these handles. A crash takes the process;
  * the lane is repaired by the master. */
 #ifndef PFK_IO_IOTHREAD_H

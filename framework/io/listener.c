@@ -18,8 +18,8 @@ struct pfk_listener {
     int fd;
     struct pfk_address address;
     char text[PFK_ADDRESS_TEXT_BYTES]; /* the address as it is bound */
-    /* Of a Unix socket: which file is ours, and who made it. */
     pid_t creator_pid;
+    /* Of a Unix socket: which file is ours. */
     dev_t path_device;
     ino_t path_inode;
 };
@@ -86,7 +86,6 @@ static void listener_remember_path(struct pfk_listener *listener)
 {
     struct stat made;
 
-    listener->creator_pid = getpid();
     if (lstat(listener->address.socket.local.sun_path, &made) == 0) {
         listener->path_device = made.st_dev;
         listener->path_inode = made.st_ino;
@@ -158,6 +157,7 @@ static int listener_start(struct pfk_listener *listener, const char *text, int b
 {
     struct pfk_address *address = &listener->address;
 
+    listener->creator_pid = getpid();
     if (address->socket.any.sa_family == AF_UNIX) {
         listener_remember_path(listener);
     } else {
@@ -203,6 +203,9 @@ void pfk_listener_close(struct pfk_listener **listener)
     /* The path first: while the socket is open its inode can't be reused. */
     if (closing->address.socket.any.sa_family == AF_UNIX && closing->path_inode != 0 && listener_owns_path(closing))
         (void)unlink(closing->address.socket.local.sun_path);
+    /* A process that a handler forked may hold a copy and never accept. */
+    if (closing->creator_pid == getpid())
+        (void)shutdown(closing->fd, SHUT_RDWR);
     pfk_fd_close(&closing->fd);
     free(closing);
     *listener = NULL;

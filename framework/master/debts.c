@@ -81,6 +81,7 @@ uint64_t pfk_debts_turn(struct pfk_master *master, uint64_t now_ns)
     if (repair.deferred != 0)
         return now_ns + PFK_MASTER_TICK_NS;
     debts_clean(master);
+    master->passes_alone = 0;
     return PREFORK_NO_DEADLINE;
 }
 

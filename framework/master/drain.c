@@ -30,14 +30,14 @@ static void drain_kill(struct pfk_master *master)
     }
 }
 
-void pfk_drain_request(struct pfk_master *master, const char *why)
+void pfk_drain_request(struct pfk_master *master, enum pfk_drain_source source, const char *why)
 {
-    master->stop_requests++;
-    if (master->stop_requests == 1) {
+    master->stop_requests[source]++;
+    if (master->phase == PFK_PHASE_RUNNING) {
         pfk_log(PREFORK_LOG_INFO, "stopping: %s", why);
         master->drain_deadline_ns = prefork_deadline_after_ms(master->settings->drain_ms);
         drain_set_phase(master, PFK_PHASE_DRAINING);
-    } else if (master->stop_requests == 2) {
+    } else if (master->stop_requests[source] >= 2 && !master->hasty) {
         pfk_log(PREFORK_LOG_WARNING, "stopping at once: %s", why);
         master->hasty = true;
         drain_kill(master);
@@ -70,21 +70,42 @@ uint64_t pfk_drain_turn(struct pfk_master *master, uint64_t now_ns)
     return now_ns < master->drain_deadline_ns ? master->drain_deadline_ns : PREFORK_NO_DEADLINE;
 }
 
-bool pfk_drain_wants_worker(const struct pfk_master *master)
+/* How many accepted jobs wait for a worker. */
+static uint32_t drain_jobs_left(const struct pfk_master *master)
 {
     struct prefork_statistics statistics = {.size = sizeof(statistics)};
 
-    if (master->killed > 0 || master->hasty || master->settings->worker.job_threads == 0)
+    if (master->settings->worker.job_threads == 0 ||
+        prefork_table_statistics(master->settings->worker.table, &statistics) != 0)
+        return 0;
+    return statistics.ready_slots;
+}
+
+bool pfk_drain_wants_worker(const struct pfk_master *master)
+{
+    if (master->killed > 0 || master->hasty || master->drained_in_vain)
         return false;
     if (prefork_clock_now_ns() >= master->drain_deadline_ns || pfk_master_living(master) > 0)
         return false;
-    return prefork_table_statistics(master->settings->worker.table, &statistics) == 0 && statistics.ready_slots > 0;
+    return drain_jobs_left(master) > 0;
+}
+
+static int drain_result_unkilled(const struct pfk_master *master)
+{
+    const uint32_t left = drain_jobs_left(master);
+
+    if (left == 0 || prefork_clock_now_ns() < master->drain_deadline_ns)
+        return 0;
+    return pfk_error(ETIMEDOUT,
+                     "prefork_pool_run: %u jobs were left at the drain limit of %llu ms (PREFORK_POOL_DRAIN_MS), "
+                     "their workers died",
+                     left, (unsigned long long)master->settings->drain_ms);
 }
 
 int pfk_drain_result(const struct pfk_master *master)
 {
     if (master->killed == 0)
-        return 0;
+        return drain_result_unkilled(master);
     if (master->hasty)
         return pfk_error(ETIMEDOUT, "prefork_pool_run: a second request to stop came, %u workers were killed",
                          master->killed);

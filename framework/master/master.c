@@ -41,7 +41,7 @@ static void master_on_signals(struct ev_loop *loop, struct ev_io *watch, int eve
     (void)events;
     while ((number = pfk_signals_next(&master->signals)) != 0) {
         if (number == SIGTERM || number == SIGINT)
-            pfk_drain_request(master, number == SIGTERM ? "SIGTERM" : "SIGINT");
+            pfk_drain_request(master, PFK_DRAIN_SIGNAL, number == SIGTERM ? "SIGTERM" : "SIGINT");
         else if (number == SIGCHLD)
             pfk_seats_look_for_deaths(master);
     }
@@ -56,9 +56,9 @@ static void master_on_stop(struct ev_loop *loop, struct ev_io *watch, int events
     (void)events;
     if (read(watch->fd, &requests, sizeof(requests)) != (ssize_t)sizeof(requests))
         return;
-    pfk_drain_request(master, "prefork_pool_stop");
+    pfk_drain_request(master, PFK_DRAIN_CALL, "prefork_pool_stop");
     if (requests > 1)
-        pfk_drain_request(master, "prefork_pool_stop");
+        pfk_drain_request(master, PFK_DRAIN_CALL, "prefork_pool_stop");
 }
 
 static void master_see_parent_dead(struct pfk_master *master)
@@ -68,7 +68,7 @@ static void master_see_parent_dead(struct pfk_master *master)
     master->parent_dead = true;
     master->parent_dirty = true;
     if (master->phase == PFK_PHASE_RUNNING)
-        pfk_drain_request(master, "the program that started the pool has ended");
+        pfk_drain_request(master, PFK_DRAIN_PARENT, "the program that started the pool has ended");
 }
 
 static void master_on_parent(struct ev_loop *loop, struct ev_io *watch, int events)
@@ -128,11 +128,12 @@ static void master_on_turn(struct ev_loop *loop, struct ev_prepare *watch, int e
     master_arm(loop, &watches->timer, master_take_turns(watch->data));
 }
 
+/* It ends the sleep; the turn does the rest. */
 static void master_on_timer(struct ev_loop *loop, struct ev_timer *watch, int events)
 {
     (void)loop;
-    (void)watch;
-    (void)events; /* it only ends the sleep; the turn does the rest */
+    (void)events;
+    pfk_seats_look_for_deaths(watch->data);
 }
 
 /* -- The loop ----------------------------------------------------------------- */
@@ -154,6 +155,7 @@ static void master_serve(struct pfk_master *master)
     master_watch_io(master, &watches.stop, master->settings->stop_fd, master_on_stop);
     master_watch_io(master, &watches.parent, master->settings->parent_pidfd, master_on_parent);
     ev_timer_init(&watches.timer, master_on_timer, 0.0, 0.0);
+    watches.timer.data = master;
     ev_prepare_init(&watches.turn, master_on_turn);
     watches.turn.data = master;
     ev_prepare_start(master->loop, &watches.turn);
@@ -189,7 +191,7 @@ int pfk_master_run(const struct pfk_master_settings *settings)
     rc = pfk_seats_open(&master);
     if (rc != 0)
         goto fail_seats;
-    rc = pfk_signals_take(&master.signals);
+    rc = pfk_signals_take(settings->program_mask, &master.signals);
     if (rc != 0)
         goto fail_signals;
     rc = master_run_loop(&master);

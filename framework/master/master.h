@@ -6,6 +6,7 @@
 #ifndef PFK_MASTER_MASTER_H
 #define PFK_MASTER_MASTER_H
 
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -20,10 +21,11 @@ struct pfk_master_settings {
     uint32_t outside_producers;
     uint64_t drain_ms;
     uint64_t ready_ms;
-    int stop_fd;            /* eventfd: each unit is a request to stop */
-    int parent_pidfd;       /* of the process that started the pool; -1: none */
-    pid_t parent_pid;       /* its pid, watched when there is no pidfd; 0: nobody is watched */
-    const int *private_fds; /* not for workers */
+    int stop_fd;                  /* eventfd: each unit is a request to stop */
+    int parent_pidfd;             /* of the process that started the pool; -1: none */
+    pid_t parent_pid;             /* its pid, watched when there is no pidfd; 0: nobody is watched */
+    const sigset_t *program_mask; /* what the program had blocked; NULL: what the calling thread blocks now */
+    const int *private_fds;       /* not for workers */
     size_t n_private_fds;
     struct pfk_tally_shm *tally;
     void (*started)(void *context); /* the first workers are forked; may be NULL */

@@ -17,6 +17,9 @@
 #include "master/tally.h"
 #include "worker/report.h"
 
+/* How often deaths are looked for among workers without a pidfd. */
+#define SEATS_LOOK_NS PFK_NS_PER_S
+
 static uint64_t seats_sooner(uint64_t one_ns, uint64_t other_ns)
 {
     return one_ns < other_ns ? one_ns : other_ns;
@@ -118,6 +121,10 @@ static void seats_judge_life(struct pfk_master *master, struct pfk_child *child,
     };
     uint64_t delay_ms;
 
+    if (child->last_resort && life.in_order && !life.worked) {
+        master->drained_in_vain = true;
+        pfk_log(PREFORK_LOG_ERROR, "jobs that wait can't be claimed: the table was damaged; they are left");
+    }
     child->failures = pfk_policy_failures(child->failures, &life);
     delay_ms = pfk_policy_delay_ms(child->failures);
     child->due_ns = prefork_deadline_after_ms(delay_ms);
@@ -146,9 +153,13 @@ static void seats_on_death(struct ev_loop *loop, struct ev_io *watch, int events
 {
     struct pfk_child *const child = watch->data;
 
-    (void)loop;
     (void)events;
     seats_look_for_death(child->owner, child);
+    if (child->pid == 0)
+        return;
+    /* Dead, but a debugger has it: the pidfd stays readable until that lets go. */
+    ev_io_stop(loop, watch);
+    pfk_fd_close(&child->pidfd);
 }
 
 void pfk_seats_look_for_deaths(struct pfk_master *master)
@@ -194,6 +205,7 @@ static void seats_fill(struct pfk_master *master, struct pfk_child *child, uint6
     seats_note_fork(master, rc, now_ns);
     if (rc != 0)
         return;
+    child->last_resort = master->phase != PFK_PHASE_RUNNING;
     seats_watch(master, child);
     seats_publish(master, child);
 }
@@ -254,11 +266,21 @@ static uint64_t seats_kill_late(struct pfk_master *master, uint64_t now_ns)
     return next_ns;
 }
 
+/* SIGCHLD is a hint that another thread of the program may swallow. */
+static uint64_t seats_look_again(const struct pfk_master *master, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < master->nursery.n_children; i++)
+        if (master->nursery.children[i].pid != 0 && master->nursery.children[i].pidfd < 0)
+            return now_ns + SEATS_LOOK_NS;
+    return PREFORK_NO_DEADLINE;
+}
+
 uint64_t pfk_seats_turn(struct pfk_master *master, uint64_t now_ns)
 {
     const uint64_t fill_ns = seats_fill_due(master, now_ns);
+    const uint64_t late_ns = seats_kill_late(master, now_ns);
 
-    return seats_sooner(fill_ns, seats_kill_late(master, now_ns));
+    return seats_sooner(seats_look_again(master, now_ns), seats_sooner(fill_ns, late_ns));
 }
 
 /* -- All of them -------------------------------------------------------------- */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,10 +21,44 @@ static void signals_set(sigset_t *set_out)
     (void)sigaddset(set_out, SIGPIPE); /* a log line into a pipe that nobody reads must not end the master */
 }
 
-int pfk_signals_take(struct pfk_signals *signals_out)
+/* Who reads the signals. Written before the handler is installed. */
+static pid_t signals_reader_process;
+static pid_t signals_reader_thread;
+
+/* Runs only on a thread that does not block the signal: one of the program's
+ * own, or in a child that it has forked by itself, which wants the default. */
+static void signals_pass_on(int number)
 {
     const struct sigaction by_default = {.sa_handler = SIG_DFL};
+    const int saved_errno = errno;
+
+    if (getpid() == signals_reader_process) {
+        (void)syscall(SYS_tgkill, signals_reader_process, signals_reader_thread, number);
+    } else {
+        (void)sigaction(number, &by_default, NULL);
+        (void)raise(number); /* comes when this handler returns */
+    }
+    errno = saved_errno;
+}
+
+/* Of a caller that has blocked more than the program had: the rest is let go. */
+static void signals_return_mask(const sigset_t *program_mask, const sigset_t *taken, struct pfk_signals *signals)
+{
+    sigset_t blocked;
+
+    signals->program_mask = *program_mask;
+    (void)sigorset(&blocked, program_mask, taken);
+    (void)pthread_sigmask(SIG_SETMASK, &blocked, NULL);
+}
+
+int pfk_signals_take(const sigset_t *program_mask, struct pfk_signals *signals_out)
+{
+    const struct sigaction by_default = {.sa_handler = SIG_DFL};
+    const struct sigaction pass_on = {.sa_handler = signals_pass_on, .sa_flags = SA_RESTART};
     sigset_t taken;
+
+    signals_reader_process = getpid();
+    signals_reader_thread = (pid_t)syscall(SYS_gettid);
 
     signals_set(&taken);
     signals_out->fd = signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -31,7 +66,10 @@ int pfk_signals_take(struct pfk_signals *signals_out)
         return pfk_error_call(errno, "signalfd of the master");
     (void)pthread_sigmask(SIG_BLOCK, &taken, &signals_out->program_mask);
     for (size_t i = 0; i < PFK_SIGNALS_TAKEN; i++)
-        (void)sigaction(signals_taken[i], &by_default, &signals_out->program_actions[i]);
+        (void)sigaction(signals_taken[i], signals_taken[i] == SIGCHLD ? &by_default : &pass_on,
+                        &signals_out->program_actions[i]);
+    if (program_mask != NULL)
+        signals_return_mask(program_mask, &taken, signals_out);
     return 0;
 }
 

@@ -15,9 +15,12 @@ struct pfk_signals {
     struct sigaction program_actions[PFK_SIGNALS_TAKEN];
 };
 
-/* Takes the signals over, whatever the program inherited for them: a SIGCHLD
- * that is ignored would reap children behind the master's back. 0 or -errno. */
-int pfk_signals_take(struct pfk_signals *signals_out);
+/* `program_mask`: what the program had blocked, when the caller has blocked more since; NULL: what is blocked now.
+ * Takes the signals over, whatever the program inherited for them: a SIGCHLD
+ * that is ignored would reap children behind the master's back. A request
+ * to stop that the kernel hands to another thread of this process is passed on
+ * to the calling one, which reads them. 0 or -errno. */
+int pfk_signals_take(const sigset_t *program_mask, struct pfk_signals *signals_out);
 
 /* Returns the number of the next signal, or 0 when none is there. */
 int pfk_signals_next(const struct pfk_signals *signals);

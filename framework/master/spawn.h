@@ -23,8 +23,9 @@ struct pfk_child {
     int report_fd;        /* -1: none, or at its end */
     bool ready;
     bool drained;
-    bool doomed; /* was sent SIGKILL */
-    bool dirty;  /* its lanes wait for repair; until then the seat stays empty */
+    bool doomed;      /* was sent SIGKILL */
+    bool last_resort; /* forked while the pool drains, for jobs that nobody else is left to run */
+    bool dirty;       /* its lanes wait for repair; until then the seat stays empty */
     uint64_t started_ns;
     uint64_t due_ns;      /* an empty seat is filled at this time */
     uint64_t work_before; /* its lanes' work when it was forked */

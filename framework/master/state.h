@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "job/control.h"
+#include "master/drain.h"
 #include "master/policy.h"
 #include "master/signals.h"
 #include "master/spawn.h"
@@ -33,10 +34,11 @@ struct pfk_master {
 
     /* drain.c */
     enum pfk_phase phase;
-    uint32_t stop_requests;
+    uint32_t stop_requests[PFK_DRAIN_SOURCES];
     uint64_t drain_deadline_ns;
-    uint32_t killed; /* workers, to end the drain */
-    bool hasty;      /* a second request, not the limit, ended the drain */
+    uint32_t killed;      /* workers, to end the drain */
+    bool hasty;           /* a second request, not the limit, ended the drain */
+    bool drained_in_vain; /* a worker forked for the jobs that were left found none that can be claimed */
 };
 
 #define PFK_MASTER_TICK_NS (10 * UINT64_C(1000000))

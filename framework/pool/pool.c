@@ -124,6 +124,10 @@ PFK_EXPORT int prefork_pool_listen(struct prefork_pool *pool, const char *addres
     if (ports == NULL)
         return pfk_error_call(ENOMEM, "prefork_pool_listen");
     pool->ports = ports;
+    /* or the socket would be standard input of all handlers */
+    rc = pfk_fd_open_standard();
+    if (rc != 0)
+        return rc;
     rc = pfk_listener_open(address, (int)pool->options[PREFORK_POOL_BACKLOG], &port.listener);
     if (rc == 0)
         pool->ports[pool->n_ports++] = port;

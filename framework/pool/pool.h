@@ -51,6 +51,7 @@ struct prefork_pool {
     pfk_atomic_u32 stop_fd;
     /* 1 while run or a started master may hear of it. */
     pfk_atomic_u32 serving;
+    pfk_atomic_u32 stop_asked; /* 1: prefork_pool_stop was called */
 
     /* of a started pool */
     pid_t master_pid; /* 0: reaped */

@@ -172,6 +172,7 @@ static struct pfk_master_settings run_settings(struct prefork_pool *pool)
                 .n_ports = pool->n_ports,
                 .io_threads = (uint32_t)pool->options[PREFORK_POOL_IO_THREADS],
                 .job_threads = (uint32_t)pool->options[PREFORK_POOL_JOB_THREADS],
+                .drain_ms = pool->options[PREFORK_POOL_DRAIN_MS],
             },
         .workers = (uint32_t)pool->options[PREFORK_POOL_WORKERS],
         .outside_producers = (uint32_t)pool->options[PREFORK_POOL_OUTSIDE_PRODUCERS],
@@ -220,6 +221,7 @@ struct run_starter {
     int word_fd;
     int parent_pidfd;
     pid_t parent_pid;
+    sigset_t program_mask;
 };
 
 static void run_say(int word_fd, int result, bool last)
@@ -256,6 +258,7 @@ PFK_NORETURN static void run_be_started_master(struct run_starter *starter)
     pool->stage = PFK_POOL_RUNNING;
     settings.parent_pidfd = starter->parent_pidfd;
     settings.parent_pid = starter->parent_pid;
+    settings.program_mask = &starter->program_mask;
     settings.private_fds = private_fds;
     settings.n_private_fds = PFK_COUNT_OF(private_fds);
     settings.started = run_tell_started;
@@ -306,19 +309,18 @@ static int run_result(const struct prefork_pool *pool)
 static int run_fork_master(struct prefork_pool *pool, struct run_starter *starter)
 {
     sigset_t all;
-    sigset_t before;
     pid_t pid;
     int rc;
 
     (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &starter->program_mask);
     pid = fork();
     if (pid == 0) {
         pfk_fd_close(&pool->end_fd);
         run_be_started_master(starter);
     }
     rc = pid > 0 ? 0 : pfk_error_call(errno, "fork of the master");
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &starter->program_mask, NULL);
     pool->master_pid = pid > 0 ? pid : 0;
     return rc;
 }
@@ -375,8 +377,10 @@ PFK_EXPORT int prefork_pool_stop(struct prefork_pool *pool)
 
     if (pool->owner_pid != getpid())
         return -ECHILD;
-    if (pfk_u32_load_acquire(&pool->serving) != 0)
+    if (pfk_u32_load_acquire(&pool->serving) != 0) {
+        pfk_u32_store_relaxed(&pool->stop_asked, 1);
         rc = pfk_fd_event_signal((int)pfk_u32_load_relaxed(&pool->stop_fd));
+    }
     errno = saved_errno;
     return rc;
 }
@@ -392,7 +396,9 @@ PFK_EXPORT int prefork_pool_wait(struct prefork_pool *pool, uint64_t deadline_ns
         return pfk_error(ESRCH, "prefork_pool_wait: the pool was not started");
     if (pool->stage == PFK_POOL_ENDED)
         return run_result(pool);
-    rc = run_hear(pool, deadline_ns, &word);
+    do {
+        rc = run_hear(pool, deadline_ns, &word);
+    } while (rc == 0 && word.last == 0); /* a start that failed half-way has left the first word unread */
     if (rc == -EOWNERDEAD)
         run_end(pool, rc, prefork_last_error());
     else if (rc == 0)
@@ -419,7 +425,9 @@ void pfk_pool_end_started(struct prefork_pool *pool)
 {
     if (pool->stage != PFK_POOL_STARTED)
         return;
-    (void)prefork_pool_stop(pool);
+    /* Where the program has asked already, asking again would mean: at once. */
+    if (pfk_u32_load_relaxed(&pool->stop_asked) == 0)
+        (void)prefork_pool_stop(pool);
     /* The master keeps the limit and ends by itself. */
     (void)prefork_pool_wait(pool, PREFORK_NO_DEADLINE);
 }

@@ -8,8 +8,13 @@
 #include "job/control.h"
 #include "pool/pool.h"
 
+/* Workers have no mapping of the master's counts. */
 static int statistics_check(const struct prefork_pool *pool, const char *call)
 {
+    const int rc = pfk_pool_check_owner(pool, call);
+
+    if (rc != 0)
+        return rc;
     if (pool->table == NULL)
         return pfk_error(ESRCH, "%s: the pool never ran", call);
     return 0;

@@ -37,7 +37,7 @@ struct worker {
     enum worker_stage stage;
     bool told;            /* SIGTERM has come */
     bool orphan;          /* the master is gone */
-    uint64_t deadline_ns; /* of an orphan */
+    uint64_t deadline_ns; /* of an orphan, or of one that retires alone */
     int signal_fd;
     int progress_fd; /* an eventfd: some thread has drained or ended */
     uint32_t n_io_threads;
@@ -90,9 +90,13 @@ static int worker_open_signal_fd(int *fd_out)
 static void worker_read_signals(struct worker *worker)
 {
     struct signalfd_siginfo signal;
+    bool told = false;
 
     while (read(worker->signal_fd, &signal, sizeof(signal)) == (ssize_t)sizeof(signal))
-        worker->told = true;
+        told = true;
+    if (told && !worker->told)
+        worker->deadline_ns = prefork_deadline_after_ms(worker->options->drain_ms);
+    worker->told = worker->told || told;
 }
 
 /* -- Threads ---------------------------------------------------------------- */
@@ -230,11 +234,10 @@ static int worker_wait_ms(const struct worker *worker)
         [WORKER_FINISHING] = WORKER_HURRY_MS,
     };
     const int longest = longest_ms[worker->stage];
-    int left;
+    const int left = pfk_clock_poll_ms(worker->deadline_ns);
 
-    if (!worker->orphan)
+    if (left < 0)
         return longest;
-    left = pfk_clock_poll_ms(worker->deadline_ns);
     return longest >= 0 && longest < left ? longest : left;
 }
 
@@ -244,6 +247,16 @@ static void worker_see_orphaned(struct worker *worker)
             PFK_WORKER_ORPHAN_MS);
     worker->orphan = true;
     worker->deadline_ns = prefork_deadline_after_ms(PFK_WORKER_ORPHAN_MS);
+}
+
+/* While the pool stops, the limit is the master's. */
+static void worker_keep_deadline(struct worker *worker)
+{
+    if (prefork_clock_now_ns() < worker->deadline_ns)
+        return;
+    if (worker->orphan || pfk_control_phase(worker->options->table) == PFK_PHASE_RUNNING)
+        _exit(EXIT_FAILURE);
+    worker->deadline_ns = PREFORK_NO_DEADLINE;
 }
 
 static void worker_wait(struct worker *worker)
@@ -264,8 +277,7 @@ static void worker_wait(struct worker *worker)
         if (sources[LIFE].revents != 0)
             worker_see_orphaned(worker);
     }
-    if (worker->orphan && prefork_clock_now_ns() >= worker->deadline_ns)
-        _exit(EXIT_FAILURE);
+    worker_keep_deadline(worker);
 }
 
 /* -- Birth ------------------------------------------------------------------ */
@@ -290,7 +302,7 @@ static int worker_start(struct worker *worker)
 
 void pfk_worker_main(const struct pfk_worker_options *options)
 {
-    struct worker worker = {.options = options};
+    struct worker worker = {.options = options, .deadline_ns = PREFORK_NO_DEADLINE};
 
     if (worker_start(&worker) != 0) {
         pfk_log(PREFORK_LOG_ERROR, "worker %u can't start: %s", options->seat, prefork_last_error());

@@ -7,7 +7,7 @@
  *                     drains its connections, says so, goes on claiming jobs
  *                     until nobody submits any more, then runs the table empty
  *   it alone retires  (SIGTERM while the pool runs): drains its connections,
- *                     finishes its jobs, and ends
+ *                     finishes its jobs, and ends, at the latest after drain_ms
  *   it is an orphan   (end of file on the life pipe): as when it retires, but
  *                     within PFK_WORKER_ORPHAN_MS, whatever its handlers do */
 #ifndef PFK_WORKER_WORKER_H
@@ -34,6 +34,7 @@ struct pfk_worker_options {
     uint32_t io_threads;
     uint32_t job_threads;
     uint32_t seat;
+    uint64_t drain_ms;     /* limit of a worker that retires alone */
     int life_fd;           /* read end of a pipe into which only the master could write, and never does */
     int report_fd;         /* write end of this worker's report pipe */
     sigset_t program_mask; /* what the program had blocked before it became a pool */

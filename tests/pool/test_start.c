@@ -15,6 +15,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "job/control.h"
+#include "pool/pool.h"
 #include "prefork.h"
 #include "prefork/sync.h"
 #include "support.h"
@@ -312,6 +313,42 @@ START_TEST(second_stop_kills)
 }
 END_TEST
 
+/* The pid of the master, which is this process's only child. */
+static pid_t master_pid(void)
+{
+    char text[32] = "";
+    FILE *const children = fopen("/proc/thread-self/children", "re");
+
+    if (children == NULL || fgets(text, sizeof(text), children) == NULL)
+        ck_abort_msg("no /proc/thread-self/children");
+    (void)fclose(children);
+    return (pid_t)atol(text);
+}
+
+/* A service manager signals the whole group; the program passes it on. */
+START_TEST(signal_and_stop_are_one_wish)
+{
+    start_and_stick();
+    ck_assert_int_eq(kill(master_pid(), SIGTERM), 0);
+    ck_assert_int_eq(prefork_pool_stop(pool), 0);
+    ck_assert_int_eq(prefork_pool_wait(pool, prefork_deadline_after_ms(100)), -ETIMEDOUT);
+    ck_assert_ptr_nonnull(strstr(prefork_last_error(), "lives"));
+    pfk_u32_store_release(&shared->released, 1);
+    ck_assert_int_eq(prefork_pool_wait(pool, PREFORK_NO_DEADLINE), 0);
+}
+END_TEST
+
+START_TEST(destroy_is_no_second_stop)
+{
+    start_and_stick();
+    ck_assert_int_eq(prefork_pool_stop(pool), 0);
+    ck_assert_int_eq(prefork_pool_wait(pool, prefork_deadline_after_ms(50)), -ETIMEDOUT);
+    pfk_u32_store_release(&shared->released, 1);
+    pfk_pool_end_started(pool);
+    ck_assert_int_eq(prefork_pool_wait(pool, PREFORK_NO_WAIT), 0);
+}
+END_TEST
+
 START_TEST(two_stops_at_once_kill)
 {
     start_and_stick();
@@ -458,18 +495,6 @@ START_TEST(job_of_a_killed_worker_is_run_again)
 }
 END_TEST
 
-/* The pid of the master, which is this process's only child. */
-static pid_t master_pid(void)
-{
-    char text[32] = "";
-    FILE *const children = fopen("/proc/thread-self/children", "re");
-
-    if (children == NULL || fgets(text, sizeof(text), children) == NULL)
-        ck_abort_msg("no /proc/thread-self/children");
-    (void)fclose(children);
-    return (pid_t)atol(text);
-}
-
 static void expect_workers_gone(const pid_t *workers, uint64_t limit_ms)
 {
     const uint64_t deadline_ns = prefork_deadline_after_ms(limit_ms);
@@ -557,6 +582,8 @@ static Suite *start_suite(void)
     tcase_add_checked_fixture(stops, set_up, tear_down);
     tcase_add_test(stops, descriptor_tells_the_end);
     tcase_add_test(stops, second_stop_kills);
+    tcase_add_test(stops, signal_and_stop_are_one_wish);
+    tcase_add_test(stops, destroy_is_no_second_stop);
     tcase_add_test(stops, two_stops_at_once_kill);
     tcase_add_test(stops, drain_limit_kills);
     tcase_add_test(stops, stop_waits_for_the_job_at_hand);
