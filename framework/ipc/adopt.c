@@ -2,7 +2,10 @@
 /* Makes, joins, takes or replaces a named segment after it was judged. Between judgement and act others may act; what
  * arbitrates is, for making, shmget with IPC_EXCL; for taking and replacing, one CAS on the owner word, which only
  * one of those that judged the same dead owner wins; for mending, the death of the only one that could finish it.
- * Who loses judges again. Removal is always by the id that was judged, never by key. */
+ * Who loses judges again. Removal is always by the id that was judged, never by key.
+ *
+ * Nobody's segment is removed under him. Who joins attaches, then looks at the magic; who replaces takes the magic
+ * away, then looks who is attached: one of the two sees the other. */
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
@@ -149,8 +152,8 @@ static int adopt_attach(const struct adopt *adopt, struct prefork_segment **segm
     rc = prefork_segment_attach(*segment_out, PREFORK_SEGMENT_READ_WRITE);
     if (rc == 0)
         rc = prefork_segment_stat(*segment_out, &status);
-    if (rc == 0 && status.removed)
-        rc = -EIDRM; /* others are still in it, but nobody will find it any more */
+    if (rc == 0 && (status.removed || !pfk_header_is_finished((*segment_out)->mapping)))
+        rc = -EIDRM; /* others are still in it, but nobody will find it any more; or it is about to go */
     if (rc != 0)
         prefork_segment_close(segment_out);
     return rc == -EIDRM ? ADOPT_AGAIN : rc;
@@ -164,6 +167,8 @@ static int adopt_take(struct adopt *adopt, struct prefork_segment **segment_out)
     if (rc != 0)
         return rc;
     if (!pfk_header_take((*segment_out)->mapping, adopt->owner)) {
+        if (adopt_may(adopt, PREFORK_SEGMENT_MAY_JOIN)) /* another took it: it lives, and we are in it already */
+            return 0;
         prefork_segment_close(segment_out);
         return ADOPT_AGAIN;
     }
@@ -184,6 +189,20 @@ static int adopt_remove(const struct adopt *adopt, const char *what)
     return ADOPT_AGAIN;
 }
 
+/* Removes it unless somebody has come in since it was judged; then it is as it was. */
+static int adopt_retire(const struct adopt *adopt, struct pfk_header_shm *header)
+{
+    uint64_t attached;
+    int rc;
+
+    pfk_header_retire(header);
+    rc = pfk_judge_attached(adopt->report.id, 1, &attached); /* 1: ourselves */
+    if (rc == 0 && attached <= 1)
+        return adopt_remove(adopt, "left by");
+    pfk_header_revive(header, adopt->owner);
+    return ADOPT_AGAIN;
+}
+
 /* Takes it first, so that nobody who judged the same can take what is about to be removed. */
 static int adopt_replace(struct adopt *adopt)
 {
@@ -192,7 +211,7 @@ static int adopt_replace(struct adopt *adopt)
 
     if (rc != 0)
         return rc;
-    rc = pfk_header_take(old->mapping, adopt->owner) ? adopt_remove(adopt, "left by") : ADOPT_AGAIN;
+    rc = pfk_header_take(old->mapping, adopt->owner) ? adopt_retire(adopt, old->mapping) : ADOPT_AGAIN;
     prefork_segment_close(&old);
     return rc;
 }
@@ -207,10 +226,14 @@ static int adopt_dead(struct adopt *adopt, struct prefork_segment **segment_out)
 
 static int adopt_unfinished(const struct adopt *adopt)
 {
+    uint64_t attached;
+
     if (adopt->report.creator_alive != PFK_PROCESS_DEAD)
         return adopt_refuse(EBUSY, adopt);
     if (!adopt_may(adopt, PREFORK_SEGMENT_MAY_MEND | PREFORK_SEGMENT_MAY_CREATE))
         return adopt_refuse(ENOTRECOVERABLE, adopt);
+    if (pfk_judge_attached(adopt->report.id, 0, &attached) != 0 || attached > 0)
+        return ADOPT_AGAIN; /* removed meanwhile; or its maker died in adopt_retire, and somebody had come in */
     return adopt_remove(adopt, "left unfinished by");
 }
 

@@ -50,3 +50,23 @@ bool pfk_header_take(struct pfk_header_shm *header, uint64_t owner)
     header_write_world(header);
     return pfk_u64_cas_acq_rel(&header->owner, &expected, pfk_process_self());
 }
+
+bool pfk_header_is_finished(const struct pfk_header_shm *header)
+{
+    return pfk_u64_load_acquire(&header->magic) == PFK_HEADER_MAGIC;
+}
+
+void pfk_header_retire(struct pfk_header_shm *header)
+{
+    pfk_u64_store_release(&header->magic, 0);
+    /* orders the store before the look at the mappings; the joiner's half is shmat, a system call that takes the
+     * lock under which they are counted */
+    pfk_fence_seq_cst();
+}
+
+void pfk_header_revive(struct pfk_header_shm *header, uint64_t owner)
+{
+    /* the magic first: without it a dead owner means "unfinished", and somebody might mend what others use */
+    pfk_u64_store_release(&header->magic, PFK_HEADER_MAGIC);
+    pfk_u64_store_release(&header->owner, owner);
+}

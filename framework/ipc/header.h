@@ -23,7 +23,8 @@
  * world         | creator; who takes | judge        | before owner's CAS (see _take)     | harmless: see _take
  * version …     | creator, once      | judge        | before magic                       | magic stays 0
  * (user area)   | initialiser        | all          | before magic                       | magic stays 0
- * magic         | creator, once      | judge        | release, last; read with acquire   | unfinished: never used
+ * magic         | creator; who       | judge,       | release, last; read with acquire   | 0 and a dead owner:
+ *               | replaces           | joiner       |                                    | unfinished, never used
  *
  * owner lies before everything because a segment without magic is given up only when its creator is dead. */
 struct pfk_header_shm {
@@ -64,5 +65,15 @@ void pfk_header_read(const struct pfk_header_shm *header, struct pfk_header *hea
 
 /* Makes the caller the owner if `owner` is still who is named there; of several that try, one succeeds. */
 bool pfk_header_take(struct pfk_header_shm *header, uint64_t owner);
+
+/* For who joins, after it has attached: may it be used, still? Pairs with pfk_header_retire. */
+bool pfk_header_is_finished(const struct pfk_header_shm *header);
+
+/* For the owner, before it removes the segment: nobody joins from now on; who has attached and found it finished
+ * before shows in the count of mappings that is read after this. */
+void pfk_header_retire(struct pfk_header_shm *header);
+
+/* Undoes pfk_header_retire, and pfk_header_take: `owner` is named again. */
+void pfk_header_revive(struct pfk_header_shm *header, uint64_t owner);
 
 #endif

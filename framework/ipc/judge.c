@@ -109,8 +109,7 @@ static enum pfk_process_state judge_owner(const struct pfk_judge *judge, const s
     return pfk_process_still_runs(header->owner, &header->world);
 }
 
-/* Waits a moment for mappings of passers-by to go; 0, or -EIDRM. */
-static int judge_attached(int id, uint64_t *attached_out)
+int pfk_judge_attached(int id, uint64_t expected, uint64_t *attached_out)
 {
     const uint64_t until_ns = prefork_deadline_after_ms(JUDGE_PASSERS_BY_MS);
     uint64_t pause_ns = JUDGE_PAUSE_MIN_NS;
@@ -122,7 +121,7 @@ static int judge_attached(int id, uint64_t *attached_out)
         if (rc != 0)
             return rc;
         *attached_out = state.shm_nattch;
-        if (state.shm_nattch == 0 || prefork_clock_now_ns() >= until_ns)
+        if (state.shm_nattch <= expected || prefork_clock_now_ns() >= until_ns)
             return 0;
         pause_ns = judge_pause(pause_ns);
     }
@@ -138,7 +137,7 @@ static int judge_life(const struct pfk_judge *judge, const struct pfk_header *he
     if (owner == PFK_PROCESS_RUNS)
         return judge_say(report, PREFORK_SEGMENT_ALIVE, "segment id %d under key 0x%x is in use by process %d",
                          report->id, (unsigned)report->key, report->owner_pid);
-    rc = judge_attached(report->id, &report->status.attached);
+    rc = pfk_judge_attached(report->id, 0, &report->status.attached);
     if (rc != 0)
         return rc;
     if (report->status.attached > 0)

@@ -28,4 +28,7 @@ int pfk_judge_prepare(struct pfk_judge *judge, const struct prefork_segment_opti
 /* The judgement. `owner_out` gets the owner's word as the header has it, for pfk_header_take. */
 int pfk_judge_pronounce(const struct pfk_judge *judge, struct prefork_segment_report *report_out, uint64_t *owner_out);
 
+/* How many are attached, after a moment for passers-by who judge, if there are more than `expected`. 0, or -EIDRM. */
+int pfk_judge_attached(int id, uint64_t expected, uint64_t *attached_out);
+
 #endif

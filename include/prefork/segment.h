@@ -266,7 +266,7 @@ enum prefork_segment_allow {
  * that is foreign, of another layout or of another size. What others do at the same moment is met: of many
  * processes that call it at once exactly one creates, the others join it.
  * `report_out` may be NULL; it is filled in every case but bad options, with what was found before anything was
- * done. Log: one line when a segment is removed or its owner replaced. May block up to 1 s.
+ * done. Log: one line when a segment is removed or its owner replaced. May block up to 2 s.
  * Returns 0 and a handle, or
  *   -ENOENT     absent, and MAY_CREATE was not given
  *   -EBUSY      alive, and MAY_JOIN was not given; or its owner was still busy making it after 1 s

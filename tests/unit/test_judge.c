@@ -628,11 +628,59 @@ START_TEST(of_many_one_replaces_what_is_dead)
 }
 END_TEST
 
+START_TEST(of_many_one_takes_and_the_others_join)
+{
+    leave_dead();
+    race(JOIN | TAKE);
+    assert_race(0, 1, RACERS - 1, 0);
+}
+END_TEST
+
 START_TEST(of_many_one_mends_what_is_unfinished)
 {
     kill_child(start_child(make_and_stop));
     race(CREATE | JOIN | MEND);
     assert_race(1, 0, RACERS - 1, 0);
+}
+END_TEST
+
+/* A replacer that was killed after pfk_header_retire. */
+START_TEST(half_replaced_is_mended_but_not_under_others)
+{
+    int id;
+
+    leave_dead();
+    assert_adopts(TAKE);
+    id = prefork_segment_id(segment);
+    pfk_header_retire(header_of(segment));
+    pfk_u64_store_release(&header_of(segment)->owner, UINT64_C(1) << PFK_PROCESS_PID_BITS | 4000000);
+    {
+        struct prefork_segment *in_it = segment;
+
+        segment = NULL;
+        assert_refused(CREATE | JOIN | MEND, -EBUSY, "others changed");
+        prefork_segment_close(&in_it);
+    }
+    assert_adopts(CREATE | JOIN | MEND);
+    ck_assert_int_ne(prefork_segment_id(segment), id);
+}
+END_TEST
+
+START_TEST(joiner_of_what_is_replaced_keeps_it)
+{
+    struct prefork_segment *in_it;
+    uint64_t owner;
+
+    leave_dead();
+    assert_adopts(TAKE);
+    in_it = segment;
+    segment = NULL;
+    owner = pfk_u64_load_acquire(&header_of(in_it)->owner);
+    pfk_header_retire(header_of(in_it));
+    pfk_header_revive(header_of(in_it), owner);
+    assert_adopts(JOIN | REPLACE | CREATE);
+    ck_assert_int_eq(prefork_segment_id(segment), prefork_segment_id(in_it));
+    prefork_segment_close(&in_it);
 }
 END_TEST
 
@@ -693,6 +741,8 @@ static Suite *judge_suite(void)
     tcase_add_test(verdicts, joiner_sees_a_slow_creators_contents_whole);
     tcase_add_test(verdicts, failed_initialiser_undoes_the_creation);
     tcase_add_test(verdicts, waiter_creates_when_the_creator_gives_up);
+    tcase_add_test(verdicts, half_replaced_is_mended_but_not_under_others);
+    tcase_add_test(verdicts, joiner_of_what_is_replaced_keeps_it);
     tcase_add_test(verdicts, nothing_is_left_open);
     tcase_add_test(verdicts, fingerprint_depends_on_each_number_and_on_order);
     tcase_add_checked_fixture(processes, set_up, tear_down);
@@ -708,6 +758,7 @@ static Suite *judge_suite(void)
     tcase_add_test(races, of_many_masters_with_a_lock_file_one_creates);
     tcase_add_test(races, of_many_one_takes_what_is_dead);
     tcase_add_test(races, of_many_one_replaces_what_is_dead);
+    tcase_add_test(races, of_many_one_takes_and_the_others_join);
     tcase_add_test(races, of_many_one_mends_what_is_unfinished);
     suite_add_tcase(suite, verdicts);
     suite_add_tcase(suite, processes);
