@@ -23,8 +23,8 @@
 #define JUDGE_TRIES        64
 #define JUDGE_PAUSE_MIN_NS (100 * PFK_NS_PER_US)
 #define JUDGE_PAUSE_MAX_NS (5 * PFK_NS_PER_MS)
-/* Others that judge at the same moment are attached for some microseconds each. */
-#define JUDGE_PASSERS_BY_MS 20u
+/* Others that judge at the same moment are attached for some microseconds each, longer if they lose the processor. */
+#define JUDGE_PASSERS_BY_MS 50u
 
 static const char *const judge_names[] = {
     [PREFORK_SEGMENT_ABSENT] = "absent",

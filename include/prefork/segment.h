@@ -247,8 +247,8 @@ struct prefork_segment_report {
  * header is not written yet is waited for, up to 1 s or until its creator is seen dead.
  * How an owner is known to live: its lock file is locked, if there is one; else the process with the recorded pid
  * exists, began at the recorded time (/proc/PID/stat) in this boot (boot id) and in this pid namespace. Where /proc
- * is missing and the pid exists, it can't be told. A dead owner with somebody still attached counts as alive:
- * its orphans may be writing.
+ * is missing and the pid exists, it can't be told. A dead owner with somebody still attached after 50 ms counts as
+ * alive: its orphans may be writing.
  * Returns 0 with the report, or -EINVAL (bad options), or what shmctl or ftok gave. */
 int prefork_segment_judge(const struct prefork_segment_options *options, const struct prefork_segment_layout *layout,
                           struct prefork_segment_report *report_out);
@@ -264,7 +264,10 @@ enum prefork_segment_allow {
 
 /* Judges, then makes, joins, takes or replaces as `allow` permits, and attaches read-write. Never uses a segment
  * that is foreign, of another layout or of another size. What others do at the same moment is met: of many
- * processes that call it at once exactly one creates, the others join it.
+ * processes that call it at once exactly one creates, the others join it. Of many that find it dead at most one takes
+ * or replaces it; the others join that, or, if MAY_JOIN was not given, get -EBUSY. (With MAY_JOIN it may be none: on a
+ * busy machine each may meet another that is attached just then, and join what the dead one left. So whoever must own
+ * it, such as a master, does not give MAY_JOIN.) Nobody's segment is removed after the call gave it to him.
  * `report_out` may be NULL; it is filled in every case but bad options, with what was found before anything was
  * done. Log: one line when a segment is removed or its owner replaced. May block up to 2 s.
  * Returns 0 and a handle, or

@@ -40,6 +40,7 @@ static char lock_path[256];
 struct common {
     struct prefork_semaphore ready, go;
     pfk_atomic_u32 created, joined, taken, initialised, failed;
+    int ids[32]; /* the segment that each of those that race ended in, or -1 */
 };
 static struct common *common;
 
@@ -560,6 +561,7 @@ static void race(unsigned allow)
         if (pids[i] != 0)
             continue;
         (void)prefork_semaphore_wait(&common->go, PREFORK_NO_DEADLINE);
+        common->ids[i] = -1;
         if (adopt(allow) != 0)
             (void)pfk_u32_add_acq_rel(&common->failed, 1);
         else if (prefork_segment_is_new(segment))
@@ -568,6 +570,8 @@ static void race(unsigned allow)
             (void)pfk_u32_add_acq_rel(&common->taken, 1);
         else
             (void)pfk_u32_add_acq_rel(&common->joined, 1);
+        if (segment != NULL)
+            common->ids[i] = prefork_segment_id(segment);
         (void)prefork_semaphore_post(&common->ready);
         for (;;)
             (void)pause();
@@ -576,8 +580,10 @@ static void race(unsigned allow)
         ck_assert_int_eq(prefork_semaphore_post(&common->go), 0);
     for (int i = 0; i < RACERS; i++)
         ck_assert_int_eq(prefork_semaphore_wait(&common->ready, prefork_deadline_after_ms(FAR_MS)), 0);
-    for (int i = 0; i < RACERS; i++)
+    for (int i = 0; i < RACERS; i++) {
+        ck_assert(common->ids[i] == -1 || common->ids[i] == shmget(options.key, 0, 0));
         kill_child(pids[i]);
+    }
 }
 
 static void assert_race(unsigned created, unsigned taken, unsigned joined, unsigned failed)
@@ -586,6 +592,18 @@ static void assert_race(unsigned created, unsigned taken, unsigned joined, unsig
     ck_assert_uint_eq(pfk_u32_load_acquire(&common->taken), taken);
     ck_assert_uint_eq(pfk_u32_load_acquire(&common->joined), joined);
     ck_assert_uint_eq(pfk_u32_load_acquire(&common->failed), failed);
+}
+
+/* Who may join may also meet another that is attached just then, and take it for a user. */
+static void assert_race_of_joiners(unsigned most_created, unsigned most_taken)
+{
+    const unsigned created = pfk_u32_load_acquire(&common->created);
+    const unsigned taken = pfk_u32_load_acquire(&common->taken);
+
+    ck_assert_uint_le(created, most_created);
+    ck_assert_uint_le(taken, most_taken);
+    assert_race(created, taken, RACERS - created - taken, 0);
+    ck_assert_uint_eq(pfk_u32_load_acquire(&common->initialised), 1 + created);
 }
 
 START_TEST(of_many_one_creates_and_the_others_join)
@@ -622,9 +640,17 @@ END_TEST
 START_TEST(of_many_one_replaces_what_is_dead)
 {
     leave_dead();
-    race(CREATE | JOIN | REPLACE);
-    assert_race(1, 0, RACERS - 1, 0);
+    race(CREATE | REPLACE);
+    assert_race(1, 0, 0, RACERS - 1);
     ck_assert_uint_eq(pfk_u32_load_acquire(&common->initialised), 2);
+}
+END_TEST
+
+START_TEST(of_many_one_replaces_and_the_others_join)
+{
+    leave_dead();
+    race(CREATE | JOIN | REPLACE);
+    assert_race_of_joiners(1, 0);
 }
 END_TEST
 
@@ -632,7 +658,7 @@ START_TEST(of_many_one_takes_and_the_others_join)
 {
     leave_dead();
     race(JOIN | TAKE);
-    assert_race(0, 1, RACERS - 1, 0);
+    assert_race_of_joiners(0, 1);
 }
 END_TEST
 
@@ -758,6 +784,7 @@ static Suite *judge_suite(void)
     tcase_add_test(races, of_many_masters_with_a_lock_file_one_creates);
     tcase_add_test(races, of_many_one_takes_what_is_dead);
     tcase_add_test(races, of_many_one_replaces_what_is_dead);
+    tcase_add_test(races, of_many_one_replaces_and_the_others_join);
     tcase_add_test(races, of_many_one_takes_and_the_others_join);
     tcase_add_test(races, of_many_one_mends_what_is_unfinished);
     suite_add_tcase(suite, verdicts);
