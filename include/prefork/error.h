@@ -6,8 +6,8 @@
  * call, the value and the remedy. The library never prints by itself and
  * never exits the process: what it has to say goes to the log sink.
  *
- * Outcomes that belong to normal operation (-EAGAIN, -ETIMEDOUT, -EINTR) set
- * the text too, but are never logged. */
+ * Outcomes that belong to normal operation (-EAGAIN, -ETIMEDOUT, -EINTR) are
+ * never logged; they set a short text, or none (<prefork/sync.h>). */
 #ifndef PREFORK_ERROR_H
 #define PREFORK_ERROR_H
 
