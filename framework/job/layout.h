@@ -144,7 +144,7 @@ struct pfk_lane_shm {
  * has one writer at a time, named by the word.
  *
  * field         | writer                       | readers               | if a writer dies here
- * word          | word.h, and JOB states in    | all                   | every value is a whole state
+ * word          | word.h, and the states in    | all                   | every value is a whole state
  *               | docs/ARCHITECTURE.md         |                       |
  * submitter     | the reserver, while RESERVED | completers, master    | master trusts it from QUEUING on
  * handler,      | the submitter, while         | claimers              | never read before QUEUING
