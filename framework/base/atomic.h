@@ -48,6 +48,14 @@ typedef _Atomic uint32_t pfk_atomic_u32;
     {                                                                                                        \
         return atomic_exchange_explicit(at, value, memory_order_acq_rel);                                    \
     }                                                                                                        \
+    static inline uint##width##_t pfk_u##width##_or_acq_rel(pfk_atomic_u##width *at, uint##width##_t bits)   \
+    {                                                                                                        \
+        return atomic_fetch_or_explicit(at, bits, memory_order_acq_rel);                                     \
+    }                                                                                                        \
+    static inline uint##width##_t pfk_u##width##_and_acq_rel(pfk_atomic_u##width *at, uint##width##_t bits)  \
+    {                                                                                                        \
+        return atomic_fetch_and_explicit(at, bits, memory_order_acq_rel);                                    \
+    }                                                                                                        \
     static inline uint##width##_t pfk_u##width##_add_acq_rel(pfk_atomic_u##width *at, uint##width##_t value) \
     {                                                                                                        \
         return atomic_fetch_add_explicit(at, value, memory_order_acq_rel);                                   \
@@ -67,11 +75,6 @@ PFK_ATOMIC_DEFINE(64)
 
 #undef PFK_ATOMIC_DEFINE
 
-/* Orders every access before it against every access after it, in one total
- * order of all such fences. ThreadSanitizer does not model fences, so under it
- * a seq_cst read-modify-write of a word that all threads share stands in. */
-static inline void pfk_fence_seq_cst(void)
-{
 #if defined(__SANITIZE_THREAD__)
 #define PFK_THREAD_SANITIZER 1
 #elif defined(__has_feature)
@@ -79,11 +82,29 @@ static inline void pfk_fence_seq_cst(void)
 #define PFK_THREAD_SANITIZER 1
 #endif
 #endif
+
+/* Orders every access before it against every access after it, in one total
+ * order of all such fences. ThreadSanitizer does not model fences, so under it
+ * a seq_cst read-modify-write of a word that all threads share stands in. */
+static inline void pfk_fence_seq_cst(void)
+{
 #ifdef PFK_THREAD_SANITIZER
     extern pfk_atomic_u32 pfk_fence_stand_in;
     atomic_fetch_add_explicit(&pfk_fence_stand_in, 1, memory_order_seq_cst);
 #else
     atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
+/* The same between a read-modify-write of this thread, which went before, and
+ * what comes after. On x86 a locked instruction is a fence already, so nothing
+ * but the compiler has to be held back. */
+static inline void pfk_fence_after_rmw(void)
+{
+#if (defined(__x86_64__) || defined(__i386__)) && !defined(PFK_THREAD_SANITIZER)
+    atomic_signal_fence(memory_order_seq_cst);
+#else
+    pfk_fence_seq_cst();
 #endif
 }
 

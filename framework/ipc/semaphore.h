@@ -59,6 +59,12 @@ static inline bool pfk_semaphore_is_known(void)
     return pfk_semaphore_init(&probe, 5) == 0 && pfk_u32_load_relaxed((pfk_atomic_u32 *)(void *)probe.opaque) == 5;
 }
 
+/* The value without a call: its low bits are what sem_getvalue would tell, as in pfk_semaphore_post_untrusted. */
+static inline bool pfk_semaphore_is_raised(const struct prefork_semaphore *semaphore)
+{
+    return (pfk_u32_load_relaxed((const pfk_atomic_u32 *)(const void *)semaphore->opaque) & INT32_MAX) != 0;
+}
+
 /* Never negative: Linux shows no count of sleepers. */
 static inline int pfk_semaphore_value(const struct prefork_semaphore *semaphore)
 {

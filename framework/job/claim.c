@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The worker's half of a job: claim, complete, hand back.
  *
- *     READY -> CLAIMED(me) -> DONE, or FREEING(me) -> FREE when detached
+ *     QUEUING, READY -> CLAIMED(me) -> DONE, or FREEING(me) when detached
  *
  * Runs on the lane's thread. The word as the claim left it is the fencing
  * token: whoever's (life, attempt) is not in the word any more has lost the
@@ -13,49 +13,10 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "job/park.h"
+#include "job/take.h"
 
 /* Flags are three, each is set once: more failures mean damage. */
 #define CLAIM_FLAG_TRIES 8
-
-static bool claim_is_claimable(uint64_t word)
-{
-    return pfk_word_state(word) == PFK_READY || pfk_word_state(word) == PFK_QUEUING;
-}
-
-/* Claims the slot at the head of the ready ring. The entry is removed only
- * after the word says CLAIMED, so if we die in between it is still at the head
- * and repair purges it before the job is queued again. */
-static bool claim_take(struct prefork_lane *lane, uint32_t *index_out, uint64_t *word_out)
-{
-    const struct prefork_table *const table = lane->table;
-    struct pfk_ring_entry entry;
-
-    for (uint32_t step = 0; step < table->ready.patience && pfk_ring_peek(&table->ready, &entry); step++) {
-        pfk_atomic_u64 *at;
-        uint64_t word, claimed;
-
-        if (entry.index >= table->geometry.slots) {
-            pfk_ring_remove(&table->ready, &entry);
-            continue;
-        }
-        at = &pfk_table_descriptor(table, entry.index)->word;
-        word = pfk_u64_load_acquire(at);
-        if (!pfk_ring_holds(&table->ready, &entry))
-            continue; /* it left meanwhile, so the word may be of a later life */
-        if (!claim_is_claimable(word)) {
-            pfk_ring_remove(&table->ready, &entry); /* claimed by somebody slow or dead */
-            continue;
-        }
-        claimed = pfk_word_claimed(word, lane->number);
-        if (!pfk_u64_cas_acq_rel(at, &word, claimed))
-            continue; /* not stale: QUEUING may have become READY; look again */
-        pfk_ring_remove(&table->ready, &entry);
-        *index_out = entry.index;
-        *word_out = claimed;
-        return true;
-    }
-    return false;
-}
 
 static void claim_stamp(struct prefork_lane *lane, struct pfk_descriptor_shm *descriptor, uint64_t word)
 {
@@ -94,10 +55,11 @@ static struct prefork_job *claim_open(struct prefork_lane *lane, uint32_t index,
 
 static bool claim_try(struct prefork_lane *lane, struct prefork_job **job_out)
 {
+    const struct prefork_table *const table = lane->table;
     uint32_t index;
-    uint64_t word;
+    const uint64_t word = pfk_take(table, &table->ready, pfk_take_claim, lane->number, &index);
 
-    if (!claim_take(lane, &index, &word))
+    if (word == 0)
         return false;
     *job_out = claim_open(lane, index, word);
     return true;
@@ -278,7 +240,7 @@ static bool claim_settle_complete(const struct prefork_job *job, uint64_t word, 
 
     if (pfk_word_state(word) == PFK_DONE)
         return pfk_table_announce(table, job->index, submitter, pfk_word_flags(word));
-    (void)pfk_table_settle_free(table, job->index, job->lane->number);
+    (void)pfk_table_put_free(table, job->index);
     return pfk_table_wake_room(table);
 }
 
@@ -333,7 +295,7 @@ PFK_EXPORT int prefork_job_hand_back(struct prefork_job *job)
     if (!claim_leave(job, claim_hand_back_state, &word))
         return claim_lost(job, "prefork_job_hand_back");
     pfk_lane_tally(lane, PFK_COUNT_HANDED_BACK);
-    (void)pfk_table_settle_ready(lane->table, job->index, lane->number);
+    (void)pfk_table_put_ready(lane->table, job->index);
     if (pfk_park_ring(&lane->table->work->ready_sem))
         pfk_lane_tally(lane, PFK_COUNT_WOKEN);
     return 0;

@@ -136,6 +136,8 @@ static void lane_reset_channels(struct prefork_lane *lane)
     pfk_u32_store_relaxed(&lane->shm->armed, 0);
     pfk_u32_store_relaxed(&lane->shm->rescan, 0);
     pfk_u32_store_relaxed(&lane->shm->starved, 0);
+    for (uint32_t place = 0; place < PFK_MAGAZINE_PLACES; place++)
+        pfk_u32_store_relaxed(&lane->shm->magazine[place], 0);
     pfk_fd_event_clear(lane->table->wake_fds[lane->number]);
 }
 
@@ -161,6 +163,7 @@ PFK_EXPORT int prefork_lane_open(struct prefork_table *table, uint32_t number, s
                          number);
     }
     pfk_u32_store_relaxed(&lane->shm->pid, (uint32_t)getpid());
+    (void)pfk_u64_or_acq_rel(&table->work->open_lanes[number / 64], UINT64_C(1) << (number % 64));
     lane_reset_channels(lane);
     *lane_out = lane;
     return 0;
@@ -197,6 +200,9 @@ PFK_EXPORT void prefork_lane_close(struct prefork_lane **lane)
         return;
     }
     lane_drop_jobs(gone);
+    pfk_magazine_empty(gone);
+    (void)pfk_u64_and_acq_rel(&gone->table->work->open_lanes[gone->number / 64],
+                              ~(UINT64_C(1) << (gone->number % 64)));
     pfk_u32_store_relaxed(&gone->shm->starved, 0);
     pfk_u32_store_relaxed(&gone->shm->armed, 0);
     pfk_u32_store_relaxed(&gone->shm->pid, 0);

@@ -5,6 +5,7 @@
 #ifndef PFK_JOB_LANE_H
 #define PFK_JOB_LANE_H
 
+#include "job/magazine.h"
 #include "job/table.h"
 
 /* The job that the lane has claimed. */
@@ -44,6 +45,7 @@ struct prefork_lane {
     uint32_t rescan_at;   /* the next record that a rescan looks at; `slots` when none runs */
     bool wanted_room;     /* asked for room and not yet reserved since */
     pfk_atomic_u32 interrupted; /* set by any thread, cleared by the call that returns -EINTR */
+    struct pfk_magazine magazine;
     struct prefork_job job;
 };
 

@@ -30,9 +30,11 @@
 
 #define PFK_CONTROL_MAGIC UINT64_C(0x70726b666374726c) /* "prkfctrl" */
 #define PFK_WORK_MAGIC UINT64_C(0x70726b66776f726b)    /* "prkfwork" */
-#define PFK_LAYOUT_VERSION UINT32_C(1)
+#define PFK_LAYOUT_VERSION UINT32_C(2)
 
 #define PFK_MAILBOX_ORDER 8 /* 256 hints; an overflow sets `rescan`, so any size is right */
+#define PFK_MAGAZINE_PLACES 16 /* a cache line of hints */
+#define PFK_LANES_MAX 4096
 #define PFK_LOG2_BUCKETS 32
 #define PFK_COUNTERS 24
 
@@ -95,12 +97,15 @@ struct pfk_seat_shm {
  * room_sem   | who frees posts, reservers | both             | the same                     | the same
  *            | take                       |                  |                              |
  * starved    | reservers set it before    | who frees a slot | fence on either side         | repair sets it and wakes
- *            | they sleep; freers clear   |                  |                              | */
+ *            | they sleep; freers clear   |                  |                              |
+ * open_lanes | lanes at open and close,   | who looks for a  | acq_rel                      | a bit too many: one look
+ *            | repair                     | spare slot       |                              | in vain */
 struct pfk_work_shm {
     struct pfk_geometry_shm geometry;
     PFK_ALIGNED(PFK_CACHE_PAIR) struct prefork_semaphore ready_sem;
     PFK_ALIGNED(PFK_CACHE_PAIR) struct prefork_semaphore room_sem;
     PFK_ALIGNED(PFK_CACHE_PAIR) pfk_atomic_u32 starved;
+    PFK_ALIGNED(PFK_CACHE_PAIR) pfk_atomic_u64 open_lanes[PFK_LANES_MAX / 64];
     struct pfk_ring_shm free_hot;
     struct pfk_ring_shm free_cold;
     struct pfk_ring_shm ready;
@@ -123,6 +128,8 @@ struct pfk_work_shm {
  *            | wakes it clears         |                  |                           |
  * mailbox    | completers put, the     | the lane         | ring.h                    | ring.h; a hint too few:
  *            | lane removes            |                  |                           | repair sets rescan
+ * magazine   | the lane, before the    | who looks for a  | relaxed; see magazine.h   | hints stay; the words tell
+ *            | word becomes SPARE      | spare slot       |                           | which are true
  * counters,  | the lane                | all              | relaxed                   | short by one event
  * log2 arrays|                         |                  |                           | */
 struct pfk_lane_shm {
@@ -132,6 +139,7 @@ struct pfk_lane_shm {
     pfk_atomic_u32 armed;
     pfk_atomic_u32 rescan;
     pfk_atomic_u32 starved;
+    PFK_ALIGNED(PFK_CACHE_PAIR) pfk_atomic_u32 magazine[PFK_MAGAZINE_PLACES]; /* slot number + 1, 0: none */
     PFK_ALIGNED(PFK_CACHE_PAIR) pfk_atomic_u64 counters[PFK_COUNTERS];
     pfk_atomic_u64 waited_log2_ns[PFK_LOG2_BUCKETS];
     pfk_atomic_u64 ran_log2_ns[PFK_LOG2_BUCKETS];

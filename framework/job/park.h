@@ -20,11 +20,12 @@
 #include "base/atomic.h"
 #include "ipc/semaphore.h"
 
-/* Rings; true when a token was posted. Any participant, any thread. */
+/* Rings; true when a token was posted. The change that it tells of was made by
+ * a read-modify-write of this thread. Any participant, any thread. */
 static inline bool pfk_park_ring(struct prefork_semaphore *sem)
 {
-    pfk_fence_seq_cst(); /* pairs with the fence in pfk_park_sleep */
-    if (pfk_semaphore_value(sem) >= 1)
+    pfk_fence_after_rmw(); /* pairs with the fence in pfk_park_sleep */
+    if (pfk_semaphore_is_raised(sem))
         return false;
     (void)pfk_semaphore_post(sem); /* a full semaphore is loud enough */
     return true;

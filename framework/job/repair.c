@@ -6,6 +6,7 @@
  *     word of a dead owner       what is owed                        becomes
  *     FREEING                    the free entry, unless it is there   FREE
  *     RESERVED                   leftover at a free ring's head goes  FREEING(M), FREE
+ *     SPARE                      the free entry                       FREEING(M), FREE
  *     QUEUING                    the ready entry, unless it is there  READY
  *     CLAIMED                    leftover at the ready head goes      QUEUING(M), READY
  *     CLAIMED, attempts used up  the same                             DONE, or FREEING(M), FREE
@@ -32,6 +33,7 @@ struct repair {
     struct prefork_table view; /* a copy whose rings have little patience */
     uint64_t dead[REPAIR_LANE_WORDS];
     uint64_t *in_free, *in_ready; /* slots with an entry, read once, when first needed */
+    uint32_t spares; /* given back out of magazines */
     struct prefork_repair report;
 };
 
@@ -106,27 +108,48 @@ static pfk_atomic_u64 *repair_word(const struct repair *repair, uint32_t index)
     return &pfk_table_descriptor(&repair->view, index)->word;
 }
 
+/* From QUEUING to READY or from FREEING to FREE, the entry being there.
+ * Repeated while only flags moved; given up when somebody took the slot on: the
+ * entry was enough for that. */
+static void repair_settle(const struct repair *repair, uint32_t index, uint32_t from, uint32_t owner)
+{
+    pfk_atomic_u64 *const at = repair_word(repair, index);
+    const uint32_t to = from == PFK_FREEING ? PFK_FREE : PFK_READY;
+    uint64_t word = pfk_u64_load_relaxed(at);
+    const uint64_t life = pfk_word_life(word);
+
+    for (int i = 0; i < REPAIR_SLOT_TRIES && pfk_word_is(word, from, owner) && pfk_word_life(word) == life; i++)
+        if (pfk_u64_cas_acq_rel(at, &word, pfk_word_moved(word, to, PFK_NOBODY)))
+            return;
+}
+
+/* Puts the entry that is owed, and settles. */
+static enum repair_step repair_put(const struct repair *repair, uint32_t index, uint32_t from, uint32_t owner)
+{
+    const bool put = from == PFK_FREEING ? pfk_table_put_free(&repair->view, index)
+                                         : pfk_table_put_ready(&repair->view, index);
+
+    if (!put)
+        return REPAIR_DEFERRED; /* the ring kept moving */
+    repair_settle(repair, index, from, owner);
+    return REPAIR_SETTLED;
+}
+
 /* The marks are taken before the word is read again: an entry that is not
  * marked and a word that has not moved mean that the entry was never put. */
 static enum repair_step repair_pay(struct repair *repair, uint32_t index, uint64_t seen)
 {
-    const bool freeing = pfk_word_state(seen) == PFK_FREEING;
-    const uint32_t owner = pfk_word_owner(seen);
-    const uint64_t *const marks = freeing ? repair_free_marks(repair) : repair_ready_marks(repair);
+    const uint32_t state = pfk_word_state(seen), owner = pfk_word_owner(seen);
+    const uint64_t *const marks = state == PFK_FREEING ? repair_free_marks(repair) : repair_ready_marks(repair);
 
     if (marks == NULL)
         return REPAIR_DEFERRED;
     if (pfk_u64_load_acquire(repair_word(repair, index)) != seen)
         return REPAIR_AGAIN;
-    if (repair_is_marked(marks, index)) {
-        pfk_table_settle(&repair->view, index, freeing ? PFK_FREEING : PFK_QUEUING, freeing ? PFK_FREE : PFK_READY,
-                         owner);
-        return REPAIR_SETTLED;
-    }
-    if (freeing ? pfk_table_settle_free(&repair->view, index, owner)
-                : pfk_table_settle_ready(&repair->view, index, owner))
-        return REPAIR_SETTLED;
-    return REPAIR_DEFERRED;
+    if (!repair_is_marked(marks, index))
+        return repair_put(repair, index, state, owner);
+    repair_settle(repair, index, state, owner);
+    return REPAIR_SETTLED;
 }
 
 /* Takes a slot over as FREEING(M) and frees it. `life` of the word is kept. */
@@ -137,7 +160,7 @@ static enum repair_step repair_free(struct repair *repair, uint32_t index, uint6
     if (!pfk_u64_cas_acq_rel(repair_word(repair, index), &seen, freeing))
         return REPAIR_AGAIN;
     ++*count;
-    return pfk_table_settle_free(&repair->view, index, PREFORK_LANE_MASTER) ? REPAIR_SETTLED : REPAIR_DEFERRED;
+    return repair_put(repair, index, PFK_FREEING, PREFORK_LANE_MASTER);
 }
 
 static enum repair_step repair_reserved(struct repair *repair, uint32_t index, uint64_t seen)
@@ -195,7 +218,7 @@ static enum repair_step repair_claimed(struct repair *repair, uint32_t index, ui
     if (!pfk_u64_cas_acq_rel(repair_word(repair, index), &seen, queuing))
         return REPAIR_AGAIN;
     repair->report.redelivered++;
-    return pfk_table_settle_ready(&repair->view, index, PREFORK_LANE_MASTER) ? REPAIR_SETTLED : REPAIR_DEFERRED;
+    return repair_put(repair, index, PFK_QUEUING, PREFORK_LANE_MASTER);
 }
 
 static enum repair_step repair_of_owner(struct repair *repair, uint32_t index, uint64_t seen)
@@ -208,6 +231,8 @@ static enum repair_step repair_of_owner(struct repair *repair, uint32_t index, u
         return repair_reserved(repair, index, seen);
     case PFK_CLAIMED:
         return repair_claimed(repair, index, seen);
+    case PFK_SPARE:
+        return repair_free(repair, index, seen, &repair->spares);
     default: /* FREE, READY and DONE have no owner: the number was scribbled */
         repair->report.suspect++;
         return REPAIR_SETTLED;
@@ -234,7 +259,7 @@ static bool repair_is_plausible(const struct repair *repair, uint64_t word)
 {
     const uint32_t state = pfk_word_state(word);
 
-    return state >= PFK_FREE && state <= PFK_FREEING && pfk_word_owner(word) <= repair->view.geometry.lanes;
+    return state >= PFK_FREE && state <= PFK_LAST_STATE && pfk_word_owner(word) <= repair->view.geometry.lanes;
 }
 
 static enum repair_step repair_look(struct repair *repair, uint32_t index)
@@ -344,6 +369,7 @@ static void repair_mark_clean(const struct repair *repair, const uint32_t *lanes
         struct pfk_lane_shm *const lane = pfk_table_lane(&repair->view, lanes[i]);
 
         pfk_u32_store_relaxed(&lane->pid, 0);
+        (void)pfk_u64_and_acq_rel(&repair->view.work->open_lanes[lanes[i] / 64], ~(UINT64_C(1) << (lanes[i] % 64)));
         if (lanes[i] != PREFORK_LANE_MASTER)
             pfk_u32_store_release(&lane->in_use, 0); /* only now may another open it */
     }

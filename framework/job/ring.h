@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A ring of hints: slot numbers that say "look at this slot" and may be wrong.
  *
- * Fill the cell, then advance the index; whoever meets a half-done step
- * finishes it. So no participant can wedge the ring by dying or by being
- * stopped between two instructions. An entry is never taken out before the
- * slot's word forbids it: consumers peek, compare-and-swap the word, then
- * remove. Thus nobody ever holds the only copy of a hint in a register.
+ * The cells alone are the truth. head and tail only say where to begin to look:
+ * no later than the oldest entry, and no later than the first cell to fill.
+ * They are moved on once in a cache line of cells, so that most puts and
+ * removals are one compare-and-swap; who dies or is stopped between two
+ * instructions leaves an index behind, never a wedge, and whoever has to walk
+ * far moves it on. An entry is never taken out before the slot's word forbids
+ * it: consumers peek, compare-and-swap the word, then remove. Thus nobody ever
+ * holds the only copy of a hint in a register.
  *
  * cell = round:40 | index:24, where the index of an empty cell is all ones.
- * Ticket t names cell t & mask in round t >> order. */
+ * Ticket t names cell t & mask in round t >> order. Cells are filled in the
+ * order of their tickets and emptied in that order. */
 #ifndef PFK_JOB_RING_H
 #define PFK_JOB_RING_H
 
@@ -18,10 +22,10 @@
 #include "base/atomic.h"
 #include "base/compiler.h"
 
-/* field | writer            | readers     | order                             | if a writer dies here
- * head  | whoever removed   | all         | acq_rel after the cell was emptied | one behind: the next one advances it
- * tail  | whoever put       | all         | acq_rel after the cell was filled  | one behind: the next one advances it
- * cells | put, remove       | all         | filled acq_rel, read acquire       | either state is whole */
+/* field | writer      | readers | order                              | if a writer dies here
+ * head  | who removed | all     | acq_rel after the cell was emptied | behind: others walk, and move it on
+ * tail  | who put     | all     | acq_rel after the cell was filled  | behind: others walk, and move it on
+ * cells | put, remove | all     | filled acq_rel, read acquire       | either state is whole */
 struct pfk_ring_shm {
     PFK_ALIGNED(PFK_CACHE_PAIR) pfk_atomic_u64 head;
     PFK_ALIGNED(PFK_CACHE_PAIR) pfk_atomic_u64 tail;
@@ -51,7 +55,9 @@ struct pfk_ring_entry {
 /* Makes the ring empty. Before anybody else maps it. */
 void pfk_ring_init(const struct pfk_ring *ring);
 
-/* Appends a hint. Any participant. */
+/* Appends a hint. Any participant. When it returns PFK_RING_PUT, a
+ * read-modify-write of the calling thread has published the hint
+ * (pfk_fence_after_rmw). */
 enum pfk_ring_put pfk_ring_put(const struct pfk_ring *ring, uint32_t index);
 
 /* Looks at the oldest entry; false when there is none. */
@@ -63,10 +69,18 @@ bool pfk_ring_holds(const struct pfk_ring *ring, const struct pfk_ring_entry *en
 /* Removes exactly this entry; harmless when somebody else already did. */
 void pfk_ring_remove(const struct pfk_ring *ring, const struct pfk_ring_entry *entry);
 
+/* The same for a ring that only the calling thread removes from. */
+void pfk_ring_remove_alone(const struct pfk_ring *ring, const struct pfk_ring_entry *entry);
+
 /* Removes the oldest entry if it names `index`: a dead claimer's leftover. */
 void pfk_ring_purge(const struct pfk_ring *ring, uint32_t index);
 
-/* Entries now, roughly: a gauge, and "is it worth waking somebody". */
+/* The ticket of the oldest entry, or of the next one when there is none; and
+ * the ticket that the next entry will get. Exact on a ring at rest. */
+uint64_t pfk_ring_first(const struct pfk_ring *ring);
+uint64_t pfk_ring_end(const struct pfk_ring *ring);
+
+/* Entries now, roughly: a gauge. */
 uint64_t pfk_ring_length(const struct pfk_ring *ring);
 
 /* Calls `visit` for the index of each entry, oldest first; bounded by the

@@ -33,6 +33,7 @@ static void statistics_count_slot(uint64_t word, struct prefork_statistics *stat
     switch (pfk_word_state(word)) {
     case PFK_FREE:
     case PFK_FREEING:
+    case PFK_SPARE:
         statistics->free_slots++;
         break;
     case PFK_RESERVED:

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The submitter's half of a job: reserve, submit, wait, collect, detach.
  *
- *     FREE -> RESERVED(me) -> QUEUING(me) -> READY … DONE -> FREEING(me) -> FREE
+ *     FREE, SPARE -> RESERVED(me) -> QUEUING(me) … DONE -> SPARE(me), or FREEING(me)
  *
- * Each arrow is one compare-and-swap. Runs on the lane's thread. */
+ * Each arrow is one compare-and-swap, the second a store. Runs on the lane's thread. */
 #include "job/lane.h"
 
 #include <errno.h>
@@ -13,58 +13,38 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "job/park.h"
+#include "job/take.h"
 
 /* -- reserve ---------------------------------------------------------------- */
 
-static bool submit_is_free(uint64_t word)
-{
-    return pfk_word_state(word) == PFK_FREE || pfk_word_state(word) == PFK_FREEING;
-}
-
-/* Takes the slot at the head of a free ring. The entry is removed only after
- * the word says RESERVED, so if we die in between it is still at the head and
- * repair finds it there. */
-static bool submit_take(struct prefork_lane *lane, const struct pfk_ring *ring, uint64_t *job_out)
+/* Our own magazine first, where the slot is warm; everybody's last. Returns the
+ * word and the slot's number, or 0. */
+static uint64_t submit_take(struct prefork_lane *lane, uint32_t *index_out)
 {
     const struct prefork_table *const table = lane->table;
-    struct pfk_ring_entry entry;
+    uint64_t word = pfk_magazine_take(lane, index_out);
 
-    for (uint32_t step = 0; step < ring->patience && pfk_ring_peek(ring, &entry); step++) {
-        pfk_atomic_u64 *at;
-        uint64_t word, reserved;
-
-        if (entry.index >= table->geometry.slots) {
-            pfk_ring_remove(ring, &entry);
-            continue;
-        }
-        at = &pfk_table_descriptor(table, entry.index)->word;
-        word = pfk_u64_load_acquire(at);
-        if (!pfk_ring_holds(ring, &entry))
-            continue; /* it left meanwhile, so the word may be of a later life */
-        if (!submit_is_free(word)) {
-            pfk_ring_remove(ring, &entry); /* taken by somebody slow or dead */
-            continue;
-        }
-        reserved = pfk_word_reserved(word, lane->number);
-        if (!pfk_u64_cas_acq_rel(at, &word, reserved))
-            continue; /* not stale: FREEING may have become FREE; look again */
-        pfk_ring_remove(ring, &entry);
-        *job_out = pfk_job_id(reserved, entry.index);
-        return true;
-    }
-    return false;
+    if (word == 0)
+        word = pfk_take(table, &table->free_hot, pfk_take_reserve, lane->number, index_out);
+    if (word == 0)
+        word = pfk_take(table, &table->free_cold, pfk_take_reserve, lane->number, index_out);
+    if (word == 0)
+        word = pfk_magazine_take_any(table, lane->number, index_out);
+    return word;
 }
 
 static bool submit_try_reserve(struct prefork_lane *lane, uint64_t *job_out)
 {
     struct pfk_descriptor_shm *descriptor;
+    uint32_t index;
+    const uint64_t word = submit_take(lane, &index);
 
-    if (!submit_take(lane, &lane->table->free_hot, job_out) && !submit_take(lane, &lane->table->free_cold, job_out))
+    if (word == 0)
         return false;
-    descriptor = pfk_table_descriptor(lane->table, pfk_job_index(*job_out));
+    descriptor = pfk_table_descriptor(lane->table, index);
     pfk_u32_store_relaxed(&descriptor->submitter, lane->number);
     pfk_u32_store_relaxed(&descriptor->hand_backs, 0);
-    pfk_lane_record(lane, *job_out, PFK_RECORD_RESERVED);
+    *job_out = pfk_job_id(word, index);
     return true;
 }
 
@@ -75,7 +55,7 @@ static bool submit_try_reserve(struct prefork_lane *lane, uint64_t *job_out)
 static void submit_declare_starved(struct prefork_lane *lane)
 {
     (void)pfk_u32_exchange_acq_rel(&lane->table->work->starved, 1);
-    pfk_fence_seq_cst(); /* `starved`, then the rings; pairs with the fence in pfk_table_wake_room */
+    pfk_fence_after_rmw(); /* `starved`, then the rings; pairs with the fence in pfk_table_wake_room */
 }
 
 static void submit_pass_room_on(struct prefork_lane *lane)
@@ -111,12 +91,9 @@ static int submit_wait_for_room(struct prefork_lane *lane, uint64_t deadline_ns,
     }
 }
 
-PFK_EXPORT int prefork_lane_reserve(struct prefork_lane *lane, uint64_t deadline_ns, uint64_t *job_out)
+/* Reserves without remembering it. */
+static int submit_reserve(struct prefork_lane *lane, uint64_t deadline_ns, uint64_t *job_out)
 {
-    const int rc = pfk_lane_check(lane, "prefork_lane_reserve");
-
-    if (PFK_UNLIKELY(rc != 0))
-        return rc;
     if (PFK_LIKELY(submit_try_reserve(lane, job_out))) {
         if (PFK_UNLIKELY(lane->wanted_room))
             submit_stop_wanting_room(lane);
@@ -126,6 +103,17 @@ PFK_EXPORT int prefork_lane_reserve(struct prefork_lane *lane, uint64_t deadline
     if (deadline_ns == PREFORK_NO_WAIT)
         return pfk_error_routine(EAGAIN, "prefork_lane_reserve: every slot is busy");
     return submit_wait_for_room(lane, deadline_ns, job_out);
+}
+
+PFK_EXPORT int prefork_lane_reserve(struct prefork_lane *lane, uint64_t deadline_ns, uint64_t *job_out)
+{
+    int rc = pfk_lane_check(lane, "prefork_lane_reserve");
+
+    if (rc == 0)
+        rc = submit_reserve(lane, deadline_ns, job_out);
+    if (rc == 0)
+        pfk_lane_record(lane, *job_out, PFK_RECORD_RESERVED);
+    return rc;
 }
 
 PFK_EXPORT int prefork_lane_want_room(struct prefork_lane *lane)
@@ -185,36 +173,30 @@ static uint32_t submit_word_flags(uint32_t flags)
            ((flags & PREFORK_SUBMIT_NOTIFY) != 0 ? (uint32_t)PFK_NOTIFY : 0);
 }
 
-static void submit_remember(struct prefork_lane *lane, struct pfk_record *record,
-                            const struct prefork_submission *submission)
+static enum pfk_record_state submit_record_state(uint32_t flags)
 {
-    record->user = submission->user;
-    if ((submission->flags & PREFORK_SUBMIT_DETACHED) != 0)
-        pfk_lane_forget(lane, pfk_job_index(record->job));
-    else
-        record->state = (submission->flags & PREFORK_SUBMIT_NOTIFY) != 0 ? PFK_RECORD_NOTIFY : PFK_RECORD_WAITED;
+    return (flags & PREFORK_SUBMIT_NOTIFY) != 0 ? PFK_RECORD_NOTIFY : PFK_RECORD_WAITED;
 }
 
-static int submit_reserved(struct prefork_lane *lane, struct pfk_record *record,
-                           const struct prefork_submission *submission)
+/* Nobody but us may move a word that says RESERVED(us), so a store does; it
+ * releases the request and the fields, and the claimer acquires them. From then
+ * on the job is accepted: if we die, repair puts the entry. */
+static int submit_publish(struct prefork_lane *lane, uint64_t job, const struct prefork_submission *submission)
 {
-    const uint64_t job = record->job;
     const uint32_t index = pfk_job_index(job);
     struct pfk_descriptor_shm *const descriptor = pfk_table_descriptor(lane->table, index);
-    uint64_t reserved = pfk_word(PFK_RESERVED, 0, 0, lane->number, pfk_job_life(job));
+    const uint64_t found = pfk_u64_load_relaxed(&descriptor->word);
     const uint64_t queuing =
         pfk_word(PFK_QUEUING, submit_word_flags(submission->flags), 0, lane->number, pfk_job_life(job));
 
+    if (PFK_UNLIKELY(found != pfk_word(PFK_RESERVED, 0, 0, lane->number, pfk_job_life(job))))
+        return pfk_error(ESTALE, "prefork_lane_submit: slot %u is %s, not reserved; shared memory was damaged", index,
+                         pfk_state_name(pfk_word_state(found)));
     pfk_u32_store_relaxed(&descriptor->handler, submission->handler);
     pfk_u32_store_relaxed(&descriptor->request_bytes, (uint32_t)submission->request_bytes);
     pfk_u64_store_relaxed(&descriptor->submitted_ns, pfk_lane_stamps(queuing) ? prefork_clock_now_ns() : 0);
-    /* Releases the request and the fields; the claimer's CAS acquires them. From
-     * here on the job is accepted: if we die, repair puts the entry. */
-    if (PFK_UNLIKELY(!pfk_u64_cas_acq_rel(&descriptor->word, &reserved, queuing)))
-        return pfk_error(ESTALE, "prefork_lane_submit: slot %u is %s, not reserved; shared memory was damaged", index,
-                         pfk_state_name(pfk_word_state(reserved)));
-    submit_remember(lane, record, submission);
-    (void)pfk_table_settle_ready(lane->table, index, lane->number);
+    pfk_u64_store_release(&descriptor->word, queuing);
+    (void)pfk_table_put_ready(lane->table, index);
     pfk_lane_tally(lane, PFK_COUNT_SUBMITTED);
     if (pfk_park_ring(&lane->table->work->ready_sem))
         pfk_lane_tally(lane, PFK_COUNT_WOKEN);
@@ -231,7 +213,16 @@ PFK_EXPORT int prefork_lane_submit(struct prefork_lane *lane, uint64_t job, cons
     if (PFK_UNLIKELY(rc != 0))
         return rc;
     record = submit_find_reserved(lane, job, "prefork_lane_submit");
-    return PFK_LIKELY(record != NULL) ? submit_reserved(lane, record, submission) : -EINVAL;
+    if (PFK_UNLIKELY(record == NULL))
+        return -EINVAL;
+    rc = submit_publish(lane, job, submission);
+    if (PFK_UNLIKELY(rc != 0))
+        return rc;
+    record->user = submission->user;
+    record->state = submit_record_state(submission->flags);
+    if ((submission->flags & PREFORK_SUBMIT_DETACHED) != 0)
+        pfk_lane_forget(lane, pfk_job_index(job));
+    return 0;
 }
 
 PFK_EXPORT int prefork_lane_put(struct prefork_lane *lane, const void *request,
@@ -242,30 +233,40 @@ PFK_EXPORT int prefork_lane_put(struct prefork_lane *lane, const void *request,
     if (rc == 0)
         rc = submit_check(lane, submission, "prefork_lane_put");
     if (rc == 0)
-        rc = prefork_lane_reserve(lane, deadline_ns, job_out);
+        rc = submit_reserve(lane, deadline_ns, job_out);
     if (PFK_UNLIKELY(rc != 0))
         return rc;
     if (submission->request_bytes > 0)
         memcpy(pfk_table_payload(lane->table, pfk_job_index(*job_out)), request, submission->request_bytes);
-    return submit_reserved(lane, &lane->records[pfk_job_index(*job_out)], submission);
+    rc = submit_publish(lane, *job_out, submission);
+    if (PFK_LIKELY(rc == 0) && (submission->flags & PREFORK_SUBMIT_DETACHED) == 0) {
+        pfk_lane_record(lane, *job_out, submit_record_state(submission->flags));
+        lane->records[pfk_job_index(*job_out)].user = submission->user;
+    }
+    return rc;
 }
 
 /* -- giving a slot back ------------------------------------------------------- */
 
-/* Takes the slot from a state that only this lane may leave to FREEING, and
- * pays the debt. */
+/* Frees a slot that is in a state which only this lane may leave: into our
+ * magazine while it has a place, else into a free ring. */
 static int submit_free(struct prefork_lane *lane, uint64_t job, uint32_t state, uint32_t owner)
 {
     const uint32_t index = pfk_job_index(job);
+    const bool spare = pfk_magazine_prepare(lane, index);
     pfk_atomic_u64 *const at = &pfk_table_descriptor(lane->table, index)->word;
     uint64_t word = pfk_u64_load_relaxed(at);
+    const uint64_t freed = pfk_word_moved(word, spare ? PFK_SPARE : PFK_FREEING, lane->number);
 
     if (PFK_UNLIKELY(!pfk_word_is(word, state, owner) || pfk_word_life(word) != pfk_job_life(job) ||
-                     !pfk_u64_cas_acq_rel(at, &word, pfk_word_moved(word, PFK_FREEING, lane->number))))
+                     !pfk_u64_cas_acq_rel(at, &word, freed)))
         return pfk_error(ESTALE, "slot %u is %s, not %s; shared memory was damaged", index,
                          pfk_state_name(pfk_word_state(word)), pfk_state_name(state));
     pfk_lane_forget(lane, index);
-    (void)pfk_table_settle_free(lane->table, index, lane->number);
+    if (PFK_LIKELY(spare))
+        pfk_magazine_put(lane, index, freed);
+    else
+        (void)pfk_table_put_free(lane->table, index);
     if (pfk_table_wake_room(lane->table))
         pfk_lane_tally(lane, PFK_COUNT_WOKEN);
     return 0;
@@ -445,7 +446,7 @@ static bool submit_next_from_mailbox(struct prefork_lane *lane, struct prefork_r
     struct pfk_ring_entry entry;
 
     for (uint32_t step = 0; step < mailbox.patience && pfk_ring_peek(&mailbox, &entry); step++) {
-        pfk_ring_remove(&mailbox, &entry);
+        pfk_ring_remove_alone(&mailbox, &entry);
         if (submit_give(lane, entry.index, result_out))
             return true;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Makes a table and holds what all participants share: the settling of debts
- * to the rings and the announcements. Keeps I-1 at the start; the steps below
+/* Makes a table and holds what all participants share: putting entries
+ * into the rings and the announcements. Keeps I-1 at the start; the steps below
  * keep I-5 and I-6. Any process of the family, any thread. */
 #include "job/table.h"
 
@@ -11,14 +11,12 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "job/magazine.h"
 #include "job/park.h"
 
 /* No live participant makes another one look this often at a moving ring; past
  * it the segment is damaged, and giving up beats spinning. */
 #define TABLE_PATIENCE (UINT32_C(1) << 20)
-
-/* A word moves under an owner's feet only by flags, of which there are three. */
-#define TABLE_FLAG_TRIES 8
 
 static void table_map(struct prefork_table *table, const struct pfk_layout *layout)
 {
@@ -224,44 +222,23 @@ PFK_EXPORT size_t prefork_table_reply_bytes(const struct prefork_table *table)
     return table->geometry.reply_bytes;
 }
 
-void pfk_table_settle(const struct prefork_table *table, uint32_t index, uint32_t from, uint32_t to, uint32_t owner)
+bool pfk_table_put_free(const struct prefork_table *table, uint32_t index)
 {
-    pfk_atomic_u64 *const at = &pfk_table_descriptor(table, index)->word;
-    uint64_t word = pfk_u64_load_relaxed(at);
-    const uint64_t life = pfk_word_life(word);
-
-    /* Repeated while only flags moved; given up when somebody took the slot on:
-     * the entry was enough for that. */
-    for (int i = 0; i < TABLE_FLAG_TRIES && pfk_word_is(word, from, owner) && pfk_word_life(word) == life; i++)
-        if (pfk_u64_cas_acq_rel(at, &word, pfk_word_moved(word, to, PFK_NOBODY)))
-            return;
+    return pfk_ring_put(&table->free_hot, index) == PFK_RING_PUT ||
+           pfk_ring_put(&table->free_cold, index) == PFK_RING_PUT;
 }
 
-bool pfk_table_settle_free(const struct prefork_table *table, uint32_t index, uint32_t owner)
+bool pfk_table_put_ready(const struct prefork_table *table, uint32_t index)
 {
-    enum pfk_ring_put put = pfk_ring_put(&table->free_hot, index);
-
-    if (put != PFK_RING_PUT)
-        put = pfk_ring_put(&table->free_cold, index);
-    if (put != PFK_RING_PUT)
-        return false;
-    pfk_table_settle(table, index, PFK_FREEING, PFK_FREE, owner);
-    return true;
-}
-
-bool pfk_table_settle_ready(const struct prefork_table *table, uint32_t index, uint32_t owner)
-{
-    if (pfk_ring_put(&table->ready, index) != PFK_RING_PUT)
-        return false;
-    pfk_table_settle(table, index, PFK_QUEUING, PFK_READY, owner);
-    return true;
+    return pfk_ring_put(&table->ready, index) == PFK_RING_PUT;
 }
 
 bool pfk_table_has_room(const struct prefork_table *table)
 {
     struct pfk_ring_entry entry;
 
-    return pfk_ring_peek(&table->free_hot, &entry) || pfk_ring_peek(&table->free_cold, &entry);
+    return pfk_ring_peek(&table->free_hot, &entry) || pfk_ring_peek(&table->free_cold, &entry) ||
+           pfk_magazine_any(table);
 }
 
 /* Wakes all starved loops. Not one of them: it may be stopped, dead, or have
@@ -285,7 +262,7 @@ bool pfk_table_wake_room(const struct prefork_table *table)
 {
     bool woken;
 
-    pfk_fence_seq_cst(); /* the free entry, then `starved`; pairs with the fence of who sets it */
+    pfk_fence_after_rmw(); /* the free slot, then `starved`; pairs with the fence of who sets it */
     if (PFK_LIKELY(pfk_u32_load_relaxed(&table->work->starved) == 0))
         return false;
     (void)pfk_u32_exchange_acq_rel(&table->work->starved, 0);
@@ -301,8 +278,8 @@ static bool table_mail(const struct prefork_table *table, uint32_t index, uint32
     const struct pfk_ring mailbox = pfk_table_mailbox(table, submitter);
 
     if (pfk_ring_put(&mailbox, index) != PFK_RING_PUT)
-        pfk_u32_store_release(&lane->rescan, 1);
-    pfk_fence_seq_cst(); /* the hint, then `armed`; pairs with the fence in prefork_lane_next */
+        (void)pfk_u32_exchange_acq_rel(&lane->rescan, 1);
+    pfk_fence_after_rmw(); /* the hint, then `armed`; pairs with the fence in prefork_lane_next */
     if (pfk_u32_load_relaxed(&lane->armed) == 0 || pfk_u32_exchange_acq_rel(&lane->armed, 0) == 0)
         return false;
     (void)pfk_fd_event_signal(table->wake_fds[submitter]);

@@ -46,21 +46,19 @@ static inline struct pfk_lane_shm *pfk_table_lane(const struct prefork_table *ta
 /* The lane's mailbox as a ring. */
 struct pfk_ring pfk_table_mailbox(const struct prefork_table *table, uint32_t number);
 
-/* Puts the entry that a FREEING slot of `owner` owes into a free ring and makes
- * it FREE. False when the ring kept moving: the slot stays FREEING. `owner` is
- * the caller's lane; only the owner may call it, and only once. */
-bool pfk_table_settle_free(const struct prefork_table *table, uint32_t index, uint32_t owner);
+/* Puts the entry that a FREEING slot owes into a free ring. Only its owner (for
+ * a dead one the master) calls it, and once. False when the ring kept moving:
+ * the debt stays. True: a read-modify-write of this thread published it. */
+bool pfk_table_put_free(const struct prefork_table *table, uint32_t index);
 
-/* The same for a QUEUING slot: into the ready ring, READY. */
-bool pfk_table_settle_ready(const struct prefork_table *table, uint32_t index, uint32_t owner);
+/* The same for a QUEUING slot and the ready ring. */
+bool pfk_table_put_ready(const struct prefork_table *table, uint32_t index);
 
-/* Only the second half of the two above: the entry is there already. */
-void pfk_table_settle(const struct prefork_table *table, uint32_t index, uint32_t from, uint32_t to, uint32_t owner);
-
-/* Wakes one who waits for a free slot, if anybody does. True if one was woken. */
+/* Wakes those who wait for a free slot, if anybody does; after a
+ * read-modify-write of this thread that made one free. True if one was woken. */
 bool pfk_table_wake_room(const struct prefork_table *table);
 
-/* Whether a free ring has an entry. */
+/* Whether some slot is free: in a free ring, or in somebody's magazine. */
 bool pfk_table_has_room(const struct prefork_table *table);
 
 /* Tells the submitter of a job that is DONE, as the word's flags ask for. True

@@ -63,35 +63,40 @@ static int verify_geometry(const struct pfk_geometry_shm *shm, const struct pfk_
 
 static bool verify_state_has_owner(uint32_t state)
 {
-    return state == PFK_RESERVED || state == PFK_QUEUING || state == PFK_CLAIMED || state == PFK_FREEING;
+    return state == PFK_RESERVED || state == PFK_QUEUING || state == PFK_CLAIMED || state == PFK_FREEING ||
+           state == PFK_SPARE;
 }
 
-/* I-2, I-3, I-4 */
+/* I-2, I-3 */
 static int verify_word(const struct verify *verify, uint32_t i, uint64_t word)
 {
     const uint32_t state = pfk_word_state(word), owner = pfk_word_owner(word);
 
-    if (state < PFK_FREE || state > PFK_FREEING || (pfk_word_flags(word) & ~(uint32_t)PFK_FLAGS) != 0)
+    if (state < PFK_FREE || state > PFK_LAST_STATE || (pfk_word_flags(word) & ~(uint32_t)PFK_FLAGS) != 0)
         return verify_broken(2, "slot %u: word %016llx has no known state or flags", i, (unsigned long long)word);
     if (verify_state_has_owner(state) != pfk_table_is_lane(verify->table, owner))
         return verify_broken(3, "slot %u is %s and its owner is lane %u", i, pfk_state_name(state), owner);
     if (!verify_state_has_owner(state) && owner != PFK_NOBODY)
         return verify_broken(3, "slot %u is %s and its owner is lane %u", i, pfk_state_name(state), owner);
-    if (state == PFK_QUEUING || state == PFK_FREEING)
-        return verify_broken(4, "slot %u is still %s: lane %u owes its entry", i, pfk_state_name(state), owner);
     return 0;
 }
 
-/* I-5, I-6, I-7 */
-static int verify_entries(const struct verify *verify, uint32_t i, uint32_t state)
+/* I-4, I-5, I-6, I-7 */
+static int verify_entries(const struct verify *verify, uint32_t i, uint64_t word)
 {
+    const uint32_t state = pfk_word_state(word);
     const uint8_t in_free = verify->in_free[i], in_ready = verify->in_ready[i];
 
-    if (state == PFK_FREE && in_free != 1)
-        return verify_broken(5, "slot %u is FREE and has %u entries in the free rings", i, in_free);
-    if (state == PFK_READY && in_ready != 1)
-        return verify_broken(6, "slot %u is READY and has %u entries in the ready ring", i, in_ready);
-    if ((state != PFK_FREE && in_free != 0) || (state != PFK_READY && in_ready != 0))
+    if ((state == PFK_FREEING && in_free == 0) || (state == PFK_QUEUING && in_ready == 0))
+        return verify_broken(4, "slot %u is %s and lane %u still owes its entry", i, pfk_state_name(state),
+                             pfk_word_owner(word));
+    if (pfk_word_is_free(word) && in_free != 1)
+        return verify_broken(5, "slot %u is %s and has %u entries in the free rings", i, pfk_state_name(state),
+                             in_free);
+    if (pfk_word_is_claimable(word) && in_ready != 1)
+        return verify_broken(6, "slot %u is %s and has %u entries in the ready ring", i, pfk_state_name(state),
+                             in_ready);
+    if ((!pfk_word_is_free(word) && in_free != 0) || (!pfk_word_is_claimable(word) && in_ready != 0))
         return verify_broken(7, "slot %u is %s and has %u free and %u ready entries", i, pfk_state_name(state), in_free,
                              in_ready);
     return 0;
@@ -99,7 +104,7 @@ static int verify_entries(const struct verify *verify, uint32_t i, uint32_t stat
 
 static bool verify_has_job(uint32_t state)
 {
-    return state == PFK_READY || state == PFK_CLAIMED || state == PFK_DONE;
+    return state == PFK_QUEUING || state == PFK_READY || state == PFK_CLAIMED || state == PFK_DONE;
 }
 
 /* I-10, I-11, I-12 */
@@ -124,10 +129,16 @@ static int verify_descriptor(const struct verify *verify, uint32_t i, uint64_t w
         return verify_broken(11, "slot %u: a reply that ends at byte %llu of %zu", i, (unsigned long long)reply_end,
                              pfk_geometry_payload_bytes(geometry));
     if (attempts > geometry->max_attempts || (state == PFK_CLAIMED && attempts == 0) ||
-        (state == PFK_READY && attempts >= geometry->max_attempts))
+        (pfk_word_is_claimable(word) && attempts >= geometry->max_attempts))
         return verify_broken(12, "slot %u is %s after %u attempts of %u", i, pfk_state_name(state), attempts,
                              geometry->max_attempts);
     return 0;
+}
+
+/* What nobody but the owner, or repair, can move on. */
+static bool verify_needs_owner(uint32_t state)
+{
+    return state == PFK_RESERVED || state == PFK_CLAIMED || state == PFK_SPARE;
 }
 
 /* I-13 */
@@ -137,7 +148,8 @@ static int verify_holders(const struct verify *verify, uint32_t i, uint64_t word
     const uint32_t submitter = pfk_u32_load_relaxed(&pfk_table_descriptor(verify->table, i)->submitter);
     const bool collectable = verify_has_job(pfk_word_state(word)) && (pfk_word_flags(word) & PFK_DETACHED) == 0;
 
-    if (owner != PFK_NOBODY && pfk_u32_load_relaxed(&pfk_table_lane(verify->table, owner)->in_use) == 0)
+    if (verify_needs_owner(pfk_word_state(word)) &&
+        pfk_u32_load_relaxed(&pfk_table_lane(verify->table, owner)->in_use) == 0)
         return verify_broken(13, "slot %u is %s of lane %u, which nobody uses", i,
                              pfk_state_name(pfk_word_state(word)), owner);
     if (collectable && pfk_table_is_lane(verify->table, submitter) && /* read anew: it may have changed */
@@ -147,30 +159,25 @@ static int verify_holders(const struct verify *verify, uint32_t i, uint64_t word
     return 0;
 }
 
-/* A participant that died between a cell and its index leaves the index one
- * behind; the next one helps. That is at rest too, so verify helps in mind. */
-static uint64_t verify_settled_tail(const struct pfk_ring *ring)
+/* I-15 */
+static int verify_spare(const struct verify *verify, uint32_t i, uint64_t word)
 {
-    const uint64_t tail = pfk_u64_load_relaxed(&ring->shm->tail), round = pfk_ring_round(ring, tail);
-    const uint64_t cell = pfk_u64_load_relaxed(pfk_ring_cell_at(ring, tail));
-    const bool filled = pfk_ring_cell_round(cell) == round && pfk_ring_cell_index(cell) != PFK_RING_EMPTY;
+    const struct pfk_lane_shm *lane;
 
-    return filled || pfk_ring_cell_round(cell) == round + 1 ? tail + 1 : tail;
-}
-
-static uint64_t verify_settled_head(const struct pfk_ring *ring, uint64_t tail)
-{
-    const uint64_t head = pfk_u64_load_relaxed(&ring->shm->head);
-    const uint64_t cell = pfk_u64_load_relaxed(pfk_ring_cell_at(ring, head));
-
-    return head != tail && pfk_ring_cell_round(cell) == pfk_ring_round(ring, head) + 1 ? head + 1 : head;
+    if (pfk_word_state(word) != PFK_SPARE)
+        return 0;
+    lane = pfk_table_lane(verify->table, pfk_word_owner(word));
+    for (uint32_t place = 0; place < PFK_MAGAZINE_PLACES; place++)
+        if (pfk_u32_load_relaxed(&lane->magazine[place]) == i + 1)
+            return 0;
+    return verify_broken(15, "slot %u is SPARE and the magazine of lane %u has no hint at it", i, pfk_word_owner(word));
 }
 
 /* I-8, I-9; counts the entries that name each slot. */
 static int verify_ring(const struct verify *verify, const struct pfk_ring *ring, const char *name, uint8_t *entries)
 {
     const uint64_t cells = pfk_ring_cells(ring);
-    const uint64_t tail = verify_settled_tail(ring), head = verify_settled_head(ring, tail);
+    const uint64_t tail = pfk_ring_end(ring), head = pfk_ring_first(ring);
 
     if (tail - head > cells)
         return verify_broken(8, "%s: head %llu and tail %llu of %llu cells", name, (unsigned long long)head,
@@ -212,13 +219,12 @@ static int verify_lane(const struct verify *verify, uint32_t number)
 {
     const struct pfk_lane_shm *const lane = pfk_table_lane(verify->table, number);
     const struct pfk_ring mailbox = pfk_table_mailbox(verify->table, number);
-    const uint64_t tail = verify_settled_tail(&mailbox), head = verify_settled_head(&mailbox, tail);
+    const uint64_t hints = pfk_ring_length(&mailbox);
 
     if (pfk_u32_load_relaxed(&lane->armed) == 0)
         return 0;
-    if (head != tail)
-        return verify_broken(14, "lane %u sleeps and its mailbox holds %llu hints", number,
-                             (unsigned long long)(tail - head));
+    if (hints != 0)
+        return verify_broken(14, "lane %u sleeps and its mailbox holds %llu hints", number, (unsigned long long)hints);
     if (pfk_u32_load_relaxed(&lane->rescan) != 0)
         return verify_broken(14, "lane %u sleeps and was asked to rescan", number);
     return 0;
@@ -230,11 +236,13 @@ static int verify_slot(const struct verify *verify, uint32_t i)
     int broken = verify_word(verify, i, word);
 
     if (broken == 0)
-        broken = verify_entries(verify, i, pfk_word_state(word));
+        broken = verify_entries(verify, i, word);
     if (broken == 0)
         broken = verify_descriptor(verify, i, word);
     if (broken == 0)
         broken = verify_holders(verify, i, word);
+    if (broken == 0)
+        broken = verify_spare(verify, i, word);
     return broken;
 }
 

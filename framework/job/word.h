@@ -9,7 +9,11 @@
  *
  * life grows at each reservation, attempt at each claim, so (life, attempt)
  * never means two owners: it is the fencing token. owner is a lane, 0 is
- * nobody. A value recurs only after 2^36 lives of one slot. */
+ * nobody. A value recurs only after 2^36 lives of one slot.
+ *
+ * The living leave QUEUING and FREEING as they are once the entry is put: the
+ * owner's number matters only after its death, when repair looks whether the
+ * entry is there and makes the word READY or FREE. */
 #ifndef PFK_JOB_WORD_H
 #define PFK_JOB_WORD_H
 
@@ -20,17 +24,20 @@
 #define PFK_STATES(X)                                                                        \
     X(FREE, 1)     /* one entry in a free ring; nobody's */                                  \
     X(RESERVED, 2) /* the owner writes the request */                                        \
-    X(QUEUING, 3)  /* a job; the owner owes its entry in the ready ring */                   \
+    X(QUEUING, 3)  /* a job; its entry is in the ready ring, or the owner owes it */         \
     X(READY, 4)    /* a job; one entry in the ready ring; nobody's */                        \
     X(CLAIMED, 5)  /* the owner runs it */                                                   \
     X(DONE, 6)     /* the submitter may collect it; nobody's */                              \
-    X(FREEING, 7)  /* the owner owes its entry in a free ring */
+    X(FREEING, 7)  /* free; its entry is in a free ring, or the owner owes it */             \
+    X(SPARE, 8)    /* free; no entry, but a hint in the owner's magazine */
 
 enum pfk_state {
 #define PFK_STATE_ENUM(name, value) PFK_##name = (value),
     PFK_STATES(PFK_STATE_ENUM)
 #undef PFK_STATE_ENUM
 };
+
+#define PFK_LAST_STATE PFK_SPARE
 
 /* Flags: the submitter sets them (the master, once the submitter is dead), so
  * any compare-and-swap of an owner may fail because of them and is repeated. */
@@ -82,6 +89,18 @@ static inline uint64_t pfk_word_life(uint64_t word)
 static inline bool pfk_word_is(uint64_t word, uint32_t state, uint32_t owner)
 {
     return pfk_word_state(word) == state && pfk_word_owner(word) == owner;
+}
+
+/* A slot that whoever meets its entry at the head of a free ring may reserve. */
+static inline bool pfk_word_is_free(uint64_t word)
+{
+    return pfk_word_state(word) == PFK_FREE || pfk_word_state(word) == PFK_FREEING;
+}
+
+/* A job that whoever meets its entry at the head of the ready ring may claim. */
+static inline bool pfk_word_is_claimable(uint64_t word)
+{
+    return pfk_word_state(word) == PFK_READY || pfk_word_state(word) == PFK_QUEUING;
 }
 
 /* The same job in another state, with another owner. */

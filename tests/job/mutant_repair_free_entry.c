@@ -6,6 +6,6 @@
 #include "job/table.h"
 #include "mutants.h"
 
-#define prefork_table_repair                       mutant_repair_without_free_entry
-#define pfk_table_settle_free(table, index, owner) (pfk_table_settle(table, index, PFK_FREEING, PFK_FREE, owner), true)
+#define prefork_table_repair             mutant_repair_without_free_entry
+#define pfk_table_put_free(table, index) ((void)(table), (void)(index), true)
 #include "../../framework/job/repair.c"

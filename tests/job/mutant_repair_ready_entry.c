@@ -6,7 +6,6 @@
 #include "job/table.h"
 #include "mutants.h"
 
-#define prefork_table_repair mutant_repair_without_ready_entry
-#define pfk_table_settle_ready(table, index, owner)                                                                    \
-    (pfk_table_settle(table, index, PFK_QUEUING, PFK_READY, owner), true)
+#define prefork_table_repair              mutant_repair_without_ready_entry
+#define pfk_table_put_ready(table, index) ((void)(table), (void)(index), true)
 #include "../../framework/job/repair.c"

@@ -7,15 +7,13 @@
 #include "job/park.h"
 #include "mutants.h"
 
-static bool mutant_settle_ready(const struct prefork_table *table, uint32_t index, uint32_t owner)
+static bool mutant_put_ready(const struct prefork_table *table, uint32_t index)
 {
     const struct pfk_ring *const ring = &table->ready;
-    uint64_t tail = pfk_u64_load_acquire(&ring->shm->tail);
+    const uint64_t tail = pfk_ring_end(ring);
 
-    if (!pfk_u64_cas_acq_rel(&ring->shm->tail, &tail, tail + 1))
-        return false;
+    pfk_u64_store_release(&ring->shm->tail, tail + 1);
     pfk_u64_store_release(pfk_ring_cell_at(ring, tail), pfk_ring_cell(pfk_ring_round(ring, tail), index));
-    pfk_table_settle(table, index, PFK_QUEUING, PFK_READY, owner);
     return true;
 }
 
@@ -29,7 +27,7 @@ static bool mutant_settle_ready(const struct prefork_table *table, uint32_t inde
 #define prefork_lane_detach         mutant_tail_first_detach
 #define prefork_lane_wait           mutant_tail_first_wait
 #define prefork_lane_next           mutant_tail_first_next
-#define pfk_table_settle_ready      mutant_settle_ready
+#define pfk_table_put_ready         mutant_put_ready
 int mutant_tail_first_collect(struct prefork_lane *lane, uint64_t job);
 int mutant_tail_first_reserve(struct prefork_lane *lane, uint64_t deadline_ns, uint64_t *job_out);
 #include "../../framework/job/submit.c"

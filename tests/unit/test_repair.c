@@ -254,6 +254,19 @@ START_TEST(freeing_without_its_entry)
 }
 END_TEST
 
+START_TEST(spare_slots_of_the_dead)
+{
+    uint64_t jobs[3];
+
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &jobs[i]), 0);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(prefork_lane_abandon(submitter, jobs[i]), 0);
+    repair_dead(submitter);
+    expect_free(4);
+}
+END_TEST
+
 START_TEST(what_a_master_left_is_finished_by_the_next)
 {
     const uint64_t queuing = put(PREFORK_SUBMIT_DETACHED), freeing = put(PREFORK_SUBMIT_DETACHED);
@@ -457,6 +470,7 @@ static Suite *repair_suite(void)
     tcase_add_test(dead, handed_back_without_its_entry);
     tcase_add_test(dead, freeing_with_its_entry);
     tcase_add_test(dead, freeing_without_its_entry);
+    tcase_add_test(dead, spare_slots_of_the_dead);
     tcase_add_test(dead, what_a_master_left_is_finished_by_the_next);
     tcase_add_test(dead, a_dead_submitters_jobs_still_run);
     tcase_add_test(dead, a_dead_submitters_running_job_frees_its_slot);

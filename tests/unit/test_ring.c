@@ -84,6 +84,29 @@ START_TEST(a_head_left_behind_is_helped)
 }
 END_TEST
 
+/* Whoever should have moved an index on dies, each time. */
+START_TEST(indices_left_far_behind_are_moved_on)
+{
+    uint64_t head = 0, tail = 0;
+
+    for (uint32_t i = 0; i < 100 * CELLS; i++) {
+        ck_assert_int_eq(pfk_ring_put(&ring, i % CELLS), PFK_RING_PUT);
+        if (pfk_u64_load_relaxed(&shm.tail) == tail + 8)
+            pfk_u64_store_relaxed(&shm.tail, tail);
+        else
+            tail = pfk_u64_load_relaxed(&shm.tail);
+        expect_take(i % CELLS);
+        if (pfk_u64_load_relaxed(&shm.head) == head + 8)
+            pfk_u64_store_relaxed(&shm.head, head);
+        else
+            head = pfk_u64_load_relaxed(&shm.head);
+        ck_assert_uint_eq(pfk_ring_length(&ring), 0);
+    }
+    ck_assert_uint_lt(100 * CELLS - head, 64);
+    ck_assert_uint_lt(100 * CELLS - tail, 64);
+}
+END_TEST
+
 START_TEST(remove_takes_no_later_entry)
 {
     struct pfk_ring_entry old;
@@ -137,6 +160,7 @@ static Suite *ring_suite(void)
     tcase_add_test(one, a_tail_left_behind_is_helped);
     tcase_add_test(one, an_entry_consumed_before_the_tail_moved);
     tcase_add_test(one, a_head_left_behind_is_helped);
+    tcase_add_test(one, indices_left_far_behind_are_moved_on);
     tcase_add_test(one, remove_takes_no_later_entry);
     tcase_add_test(one, purge_takes_only_the_named);
     tcase_add_test(one, any_contents_end_in_bounded_time);

@@ -178,6 +178,78 @@ START_TEST(a_full_table_refuses_or_waits)
 }
 END_TEST
 
+static uint32_t slots_in_state(uint32_t state)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < table->geometry.slots; i++)
+        n += pfk_word_state(pfk_u64_load_relaxed(&table->descriptors[i].word)) == state;
+    return n;
+}
+
+START_TEST(a_collected_slot_is_reserved_again_by_the_same_lane)
+{
+    const uint64_t job = put("x");
+    struct prefork_result result;
+    uint64_t again;
+
+    serve("y");
+    ck_assert_int_eq(prefork_lane_wait(submitter, job, PREFORK_NO_WAIT, &result), 0);
+    ck_assert_int_eq(prefork_lane_collect(submitter, job), 0);
+    ck_assert_uint_eq(slots_in_state(PFK_SPARE), 1);
+    expect_sound();
+    ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &again), 0);
+    ck_assert_uint_eq(pfk_job_index(again), pfk_job_index(job));
+    ck_assert_uint_eq(slots_in_state(PFK_SPARE), 0);
+    ck_assert_int_eq(prefork_lane_abandon(submitter, again), 0);
+}
+END_TEST
+
+/* Nothing is hoarded: a table of 4 slots takes 4 jobs, whoever freed them. */
+START_TEST(spare_slots_are_anybodys)
+{
+    struct prefork_lane *other;
+    uint64_t jobs[4], more;
+
+    ck_assert_int_eq(prefork_lane_open(table, prefork_table_outside_lane(table, 1), &other), 0);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &jobs[i]), 0);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(prefork_lane_abandon(submitter, jobs[i]), 0);
+    ck_assert_uint_eq(slots_in_state(PFK_SPARE), 4);
+    ck_assert_int_eq(prefork_lane_want_room(other), 1);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(prefork_lane_reserve(other, PREFORK_NO_WAIT, &jobs[i]), 0);
+    ck_assert_int_eq(prefork_lane_reserve(other, PREFORK_NO_WAIT, &more), -EAGAIN);
+    ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &more), -EAGAIN);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(prefork_lane_abandon(other, jobs[i]), 0);
+    expect_sound();
+    prefork_lane_close(&other);
+    ck_assert_uint_eq(slots_in_state(PFK_SPARE), 0);
+    expect_sound();
+}
+END_TEST
+
+START_TEST(a_full_magazine_overflows_into_the_free_rings)
+{
+    uint64_t jobs[64];
+
+    prefork_lane_close(&submitter);
+    prefork_lane_close(&worker);
+    prefork_table_destroy(&table);
+    setup_slots(64);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 64; i++)
+            ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &jobs[i]), 0);
+        for (int i = 0; i < 64; i++)
+            ck_assert_int_eq(prefork_lane_abandon(submitter, jobs[i]), 0);
+        ck_assert_uint_eq(slots_in_state(PFK_SPARE), PFK_MAGAZINE_PLACES);
+        expect_sound();
+    }
+}
+END_TEST
+
 START_TEST(an_answer_about_room_is_not_swallowed)
 {
     struct pollfd wake = {.fd = prefork_lane_wake_fd(submitter), .events = POLLIN};
@@ -465,6 +537,9 @@ static Suite *table_suite(void)
     TCase *const one = tcase_create("one thread");
 
     tcase_add_checked_fixture(one, setup, teardown);
+    tcase_add_test(one, a_collected_slot_is_reserved_again_by_the_same_lane);
+    tcase_add_test(one, spare_slots_are_anybodys);
+    tcase_add_test(one, a_full_magazine_overflows_into_the_free_rings);
     tcase_add_test(one, a_job_goes_round);
     tcase_add_test(one, jobs_are_claimed_in_order);
     tcase_add_test(one, a_reply_may_point_into_the_request);
