@@ -143,8 +143,9 @@ static void print_totals(const struct prefork_pool *pool)
 static void usage(FILE *to)
 {
     fputs("usage: echo_pool [-l ADDRESS]... [-w WORKERS] [-i IO_THREADS] [-j JOB_THREADS] [-n SLOTS]\n"
-          "                 [-m table|inline] [-t] [-v]\n"
+          "                 [-u USER] [-m table|inline] [-t] [-v]\n"
           "  -l  tcp:127.0.0.1:7007 (the default), tcp:[::1]:0, tcp:*:7007, unix:/path; repeatable\n"
+          "  -u  who the workers run as, a name or uid:gid; for root\n"
           "  -m  table: any worker answers; inline: the I/O thread that read it\n"
           "  -t  by lines, each with the worker's pid in front    -v  print the geometry\n",
           to);
@@ -165,6 +166,15 @@ static int set_number(struct prefork_pool *pool, enum prefork_pool_option option
         return 0;
     fprintf(stderr, "echo_pool: %s\n", prefork_last_error());
     return -EINVAL;
+}
+
+static int set_user(struct prefork_pool *pool, const char *user)
+{
+    const int rc = prefork_pool_user(pool, user);
+
+    if (rc != 0)
+        fprintf(stderr, "echo_pool: %s\n", prefork_last_error());
+    return rc;
 }
 
 static int set_mode(struct settings *settings, const char *text)
@@ -199,6 +209,8 @@ static int take_option(struct prefork_pool *pool, struct settings *settings, int
         return set_number(pool, PREFORK_POOL_JOB_THREADS, value);
     case 'n':
         return set_number(pool, PREFORK_POOL_SLOTS, value);
+    case 'u':
+        return set_user(pool, value);
     case 'm':
         return set_mode(settings, value);
     case 't':
@@ -218,7 +230,7 @@ static int read_command_line(struct prefork_pool *pool, struct settings *setting
     int option;
     int rc = 0;
 
-    while (rc == 0 && (option = getopt(argc, argv, "l:w:i:j:n:m:tv")) != -1)
+    while (rc == 0 && (option = getopt(argc, argv, "l:w:i:j:n:u:m:tv")) != -1)
         rc = take_option(pool, settings, option, optarg);
     if (rc == 0 && optind < argc) {
         usage(stderr);

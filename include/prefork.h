@@ -130,6 +130,22 @@ typedef int (*prefork_share_fn)(void *region, size_t bytes, void *context);
 int prefork_pool_share(struct prefork_pool *pool, size_t bytes, prefork_share_fn init, void *context,
                        void **region_out);
 
+/* Makes every worker run as `user`: a name of the user database, with all its
+ * groups, or "uid:gid" in numbers, with no other group. Looked up here, once;
+ * each worker changes before any handler or protocol function runs in it, and
+ * can't go back: it has no capability, setuid programs that it starts get no
+ * rights (no_new_privs), and it is not dumpable (no core, no debugger, no
+ * /proc/self/fd; prctl(2) in a handler can undo that). Such a worker can't write
+ * the control segment, signal the master, or look into its memory. It keeps
+ * what it inherited: listening sockets, the program's descriptors and a copy of
+ * its memory; close and wipe what it must not have before run or start.
+ *   -EINVAL  no user; or one who could write what only the master may: the
+ *            superuser, or the caller's own
+ *   -ENOENT  no such user
+ *   -EPERM   not root (it takes CAP_SETUID, CAP_SETGID and CAP_KILL)
+ *   -EBUSY   the pool runs already; -ENOMEM */
+int prefork_pool_user(struct prefork_pool *pool, const char *user);
+
 /* Called once, in the master, when the first worker accepts connections. It
  * must return soon: the master does nothing else meanwhile. */
 typedef void (*prefork_ready_fn)(struct prefork_pool *pool, void *context);

@@ -47,6 +47,7 @@ static void pool_free(struct prefork_pool *pool)
         pfk_listener_close(&pool->ports[i].listener);
     free(pool->ports);
     free(pool->io_ports);
+    pfk_user_free(&pool->user);
     free(pool);
 }
 
@@ -161,6 +162,21 @@ PFK_EXPORT int prefork_pool_share(struct prefork_pool *pool, size_t bytes, prefo
     else
         prefork_segment_close(&pool->region);
     return rc;
+}
+
+PFK_EXPORT int prefork_pool_user(struct prefork_pool *pool, const char *user)
+{
+    struct pfk_user found;
+    int rc = pfk_pool_check_setting(pool, "prefork_pool_user");
+
+    if (rc == 0)
+        rc = pfk_user_find(user, &found);
+    if (rc != 0)
+        return rc;
+    pfk_user_free(&pool->user);
+    pool->user = found;
+    pool->has_user = true;
+    return 0;
 }
 
 PFK_EXPORT int prefork_pool_on_ready(struct prefork_pool *pool, prefork_ready_fn ready, void *context)

@@ -3,6 +3,7 @@
 #ifndef PFK_POOL_POOL_H
 #define PFK_POOL_POOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -15,6 +16,7 @@
 #include "prefork.h"
 #include "prefork/segment.h"
 #include "worker/handler.h"
+#include "worker/user.h"
 
 #define PFK_POOL_OPTIONS_MAX 12
 
@@ -41,6 +43,8 @@ struct prefork_pool {
     struct prefork_segment *region; /* the user's own; NULL: none */
     prefork_ready_fn ready;
     void *ready_context;
+    struct pfk_user user; /* of the workers, if has_user */
+    bool has_user;
 
     /* from run or start on, until destroy */
     struct prefork_table *table;

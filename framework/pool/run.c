@@ -170,6 +170,7 @@ static struct pfk_master_settings run_settings(struct prefork_pool *pool)
                 .handlers = &pool->handlers,
                 .ports = pool->io_ports,
                 .n_ports = pool->n_ports,
+                .user = pool->has_user ? &pool->user : NULL,
                 .io_threads = (uint32_t)pool->options[PREFORK_POOL_IO_THREADS],
                 .job_threads = (uint32_t)pool->options[PREFORK_POOL_JOB_THREADS],
                 .drain_ms = pool->options[PREFORK_POOL_DRAIN_MS],

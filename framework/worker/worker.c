@@ -282,9 +282,18 @@ static void worker_wait(struct worker *worker)
 
 /* -- Birth ------------------------------------------------------------------ */
 
+/* Before any code of the program's runs here. The control segment first: only its owner may attach it, and once
+ * it is attached for reading only, nobody else can make it writable again. */
+static int worker_lay_down_rights(const struct pfk_worker_options *options)
+{
+    const int rc = pfk_control_enter_child(options->table);
+
+    return rc != 0 || options->user == NULL ? rc : pfk_user_become(options->user);
+}
+
 static int worker_start(struct worker *worker)
 {
-    int rc = pfk_control_enter_child(worker->options->table);
+    int rc = worker_lay_down_rights(worker->options);
 
     if (rc == 0)
         rc = worker_open_signal_fd(&worker->signal_fd);

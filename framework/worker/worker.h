@@ -21,6 +21,7 @@
 #include "io/iothread.h"
 #include "prefork/table.h"
 #include "worker/handler.h"
+#include "worker/user.h"
 
 #define PFK_WORKER_IO_THREADS_MAX  64
 #define PFK_WORKER_JOB_THREADS_MAX 64
@@ -31,6 +32,7 @@ struct pfk_worker_options {
     struct pfk_handler_set *handlers;
     const struct pfk_io_port *ports;
     size_t n_ports;
+    const struct pfk_user *user; /* NULL: the master's own */
     uint32_t io_threads;
     uint32_t job_threads;
     uint32_t seat;

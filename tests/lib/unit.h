@@ -19,6 +19,8 @@
  * `make check-valgrind`. A comment in the output says so. */
 #define PFK_UNIT_NEEDS_PROC  "needs-proc"
 #define PFK_UNIT_NO_VALGRIND "no-valgrind"
+/* The same where a process can't become another user: not root, or root of a user namespace without other users. */
+#define PFK_UNIT_NEEDS_ROOT "needs-root"
 
 /* Makes the suite, runs it and prints TAP on standard output. It makes the suite
  * itself, for Check reads the time factor then. Returns the exit status of main:

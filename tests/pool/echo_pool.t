@@ -48,6 +48,21 @@ for mode in table inline; do
     end_server
 done
 
+# -- Workers of another user
+if [ "$(id -u)" = 0 ] && [ -r /proc/self/status ]; then
+    start_server "$echo_pool" -l tcp:127.0.0.1:0 -w 1 -u 65534:65534 -v
+    while read -r word _ key pid <&3 && [ "$word $key" != 'worker pid' ]; do :; done
+    run_client 0 "$echo_load" -c 4 -n 1000 "$address"
+    result '-u: messages over TCP' $?
+    tap_is '-u: the worker has the four ids' "$(sed -n 's/^[UG]id:[[:space:]]*//p' /proc/"$pid"/status | tr '\t\n' '  ')" \
+        '65534 65534 65534 65534 65534 65534 65534 65534 '
+    end_server
+fi
+out=$("$echo_pool" -u 'no such user' 2>&1)
+tap_is '-u: an unknown user ends it with 1' $? 1
+case $out in *'there is no user "no such user"; give a name'*) true ;; *) false ;; esac
+result '-u: and is told' $?
+
 # -- Threads and descriptors
 if [ -d /proc/self/task ]; then
     start_server "$echo_pool" -l tcp:127.0.0.1:0 -w 2 -i 2 -j 2 -v
