@@ -43,9 +43,9 @@ static int private_segment_make(size_t bytes, struct prefork_segment **segment_o
     return rc;
 }
 
-/* Gives every page its memory now. Where the kernel can't do it in one call, the pages are written one by one; then
+/* Where the kernel can't do it in one call, the pages are written one by one; then
  * want of memory is a signal, as it would have been later. */
-static int private_segment_populate(void *address, size_t bytes)
+int pfk_segment_populate(void *address, size_t bytes)
 {
     const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
     volatile unsigned char *byte = address;
@@ -73,7 +73,7 @@ PFK_EXPORT int prefork_segment_create_private(size_t bytes, struct prefork_segme
     if (shmctl(segment->id, IPC_RMID, NULL) != 0 && rc == 0) /* also if it could not be attached */
         rc = pfk_shm_error_id(errno, "shmctl IPC_RMID", segment->id);
     if (rc == 0)
-        rc = private_segment_populate(segment->mapping, bytes);
+        rc = pfk_segment_populate(segment->mapping, bytes);
     if (rc != 0) {
         prefork_segment_close(&segment);
         return rc;

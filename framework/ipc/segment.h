@@ -42,4 +42,7 @@ bool pfk_segment_is_foreign(const struct prefork_segment_options *options, int i
 
 void pfk_segment_status_from(const struct shmid_ds *state, struct prefork_segment_status *status_out);
 
+/* Gives every page of a new, zeroed mapping its memory now. 0, or -ENOMEM with the text set. */
+int pfk_segment_populate(void *address, size_t bytes);
+
 #endif

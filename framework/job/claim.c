@@ -86,6 +86,7 @@ static int claim_wait(struct prefork_lane *lane, uint64_t deadline_ns, struct pr
             claim_pass_on(lane);
             return pfk_error_routine(ETIMEDOUT, "prefork_lane_claim: no job until the deadline");
         }
+        pfk_table_run_errand(lane->table);
         pfk_lane_tally(lane, PFK_COUNT_SLEPT);
         pfk_park_sleep(&lane->table->work->ready_sem, pfk_lane_nap_ns(lane, deadline_ns));
         if (claim_try(lane, job_out)) {
@@ -97,7 +98,7 @@ static int claim_wait(struct prefork_lane *lane, uint64_t deadline_ns, struct pr
 
 PFK_EXPORT int prefork_lane_claim(struct prefork_lane *lane, uint64_t deadline_ns, struct prefork_job **job_out)
 {
-    const int rc = pfk_lane_check(lane, "prefork_lane_claim");
+    const int rc = pfk_lane_check_family(lane, "prefork_lane_claim");
 
     if (PFK_UNLIKELY(rc != 0))
         return rc;

@@ -11,12 +11,25 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "ipc/semaphore.h"
+#include "job/store.h"
 
 int pfk_lane_check(const struct prefork_lane *lane, const char *call)
 {
     if (PFK_LIKELY(lane->table != NULL))
         return 0;
     return pfk_error(ECHILD, "%s: the lane belongs to the parent process; a child opens its own", call);
+}
+
+int pfk_lane_check_family(const struct prefork_lane *lane, const char *call)
+{
+    const int rc = pfk_lane_check(lane, call);
+
+    if (PFK_LIKELY(rc != 0 || !pfk_table_is_attached(lane->table)))
+        return rc;
+    return pfk_error(ENOTSUP,
+                     "%s: not for a process that came by key, which has no eventfd of the table: submit "
+                     "without PREFORK_SUBMIT_NOTIFY and call prefork_lane_wait",
+                     call);
 }
 
 bool pfk_lane_take_interrupt(struct prefork_lane *lane)
@@ -124,6 +137,16 @@ static void lane_free(struct prefork_lane *lane)
     (void)munmap(lane, sizeof(*lane));
 }
 
+/* After all that the lane owned. The release pairs with the CAS in lane_take. If
+ * we die before the byte is unlocked the kernel unlocks it. */
+static void lane_leave(const struct prefork_lane *lane)
+{
+    pfk_u32_store_relaxed(&lane->shm->pid, 0);
+    pfk_u64_store_relaxed(&lane->shm->process, 0);
+    pfk_u32_store_release(&lane->shm->in_use, 0);
+    pfk_store_unlock_lane(lane->table, lane->number);
+}
+
 /* What the last holder left in the waking channels would only wake in vain. */
 static void lane_reset_channels(struct prefork_lane *lane)
 {
@@ -138,35 +161,64 @@ static void lane_reset_channels(struct prefork_lane *lane)
     pfk_u32_store_relaxed(&lane->shm->starved, 0);
     for (uint32_t place = 0; place < PFK_MAGAZINE_PLACES; place++)
         pfk_u32_store_relaxed(&lane->shm->magazine[place], 0);
-    pfk_fd_event_clear(lane->table->wake_fds[lane->number]);
+    if (!pfk_table_is_attached(lane->table))
+        pfk_fd_event_clear(lane->table->wake_fds[lane->number]);
 }
 
-PFK_EXPORT int prefork_lane_open(struct prefork_table *table, uint32_t number, struct prefork_lane **lane_out)
+/* Takes a free lane. From the moment on that it is in use it is dirty: if we
+ * die, nobody opens it before a repair. */
+static int lane_take(struct prefork_lane *lane)
 {
-    struct prefork_lane *lane;
     uint32_t in_use = 0;
+    int rc = pfk_store_lock_lane(lane->table, lane->number);
 
-    if (!pfk_table_is_lane(table, number) || number == PREFORK_LANE_MASTER)
-        return pfk_error(EINVAL, "prefork_lane_open: %u is no lane; choose 2 to %u", number, table->geometry.lanes);
-    lane = lane_allocate(table->geometry.slots);
+    if (rc != 0)
+        return rc;
+    if (!pfk_u32_cas_acq_rel(&lane->shm->in_use, &in_use, 1)) {
+        pfk_store_unlock_lane(lane->table, lane->number);
+        return pfk_error(EBUSY,
+                         "prefork_lane_open: lane %u is in use, or its holder died; take another, or call "
+                         "prefork_table_repair for it first",
+                         lane->number);
+    }
+    pfk_u32_store_relaxed(&lane->shm->pid, (uint32_t)getpid());
+    rc = pfk_store_enter_lane(lane->table, lane->number);
+    if (rc != 0)
+        lane_leave(lane);
+    return rc;
+}
+
+int pfk_lane_open(struct prefork_table *table, uint32_t number, struct prefork_lane **lane_out)
+{
+    struct prefork_lane *const lane = lane_allocate(table->geometry.slots);
+    int rc;
+
     if (lane == NULL)
         return pfk_error(ENOMEM, "prefork_lane_open: no memory for the private part of lane %u", number);
     lane->table = table;
     lane->number = number;
     lane->shm = pfk_table_lane(table, number);
-    /* From here on the lane is dirty: if we die, nobody opens it before a repair. */
-    if (!pfk_u32_cas_acq_rel(&lane->shm->in_use, &in_use, 1)) {
+    rc = lane_take(lane);
+    if (rc != 0) {
         lane_free(lane);
-        return pfk_error(EBUSY,
-                         "prefork_lane_open: lane %u is in use, or its holder died; take another, or call "
-                         "prefork_table_repair for it first",
-                         number);
+        return rc;
     }
-    pfk_u32_store_relaxed(&lane->shm->pid, (uint32_t)getpid());
     (void)pfk_u64_or_acq_rel(&table->work->open_lanes[number / 64], UINT64_C(1) << (number % 64));
     lane_reset_channels(lane);
     *lane_out = lane;
     return 0;
+}
+
+PFK_EXPORT int prefork_lane_open(struct prefork_table *table, uint32_t number, struct prefork_lane **lane_out)
+{
+    if (!pfk_table_is_lane(table, number) || number == PREFORK_LANE_MASTER)
+        return pfk_error(EINVAL, "prefork_lane_open: %u is no lane; choose 2 to %u", number, table->geometry.lanes);
+    if (pfk_table_is_attached(table) != pfk_table_is_attached_lane(table, number))
+        return pfk_error(EINVAL,
+                         "prefork_lane_open: lane %u is kept for %s; processes that came by key call "
+                         "prefork_table_open_attached_lane",
+                         number, pfk_table_is_attached(table) ? "the master's family" : "processes that come by key");
+    return pfk_lane_open(table, number, lane_out);
 }
 
 static void lane_drop_jobs(struct prefork_lane *lane)
@@ -205,8 +257,7 @@ PFK_EXPORT void prefork_lane_close(struct prefork_lane **lane)
                               ~(UINT64_C(1) << (gone->number % 64)));
     pfk_u32_store_relaxed(&gone->shm->starved, 0);
     pfk_u32_store_relaxed(&gone->shm->armed, 0);
-    pfk_u32_store_relaxed(&gone->shm->pid, 0);
-    pfk_u32_store_release(&gone->shm->in_use, 0); /* after all that it owned; pairs with the CAS in open */
+    lane_leave(gone);
     lane_free(gone);
 }
 
@@ -217,7 +268,7 @@ PFK_EXPORT uint32_t prefork_lane_number(const struct prefork_lane *lane)
 
 PFK_EXPORT int prefork_lane_wake_fd(const struct prefork_lane *lane)
 {
-    const int rc = pfk_lane_check(lane, "prefork_lane_wake_fd");
+    const int rc = pfk_lane_check_family(lane, "prefork_lane_wake_fd");
 
     return rc != 0 ? rc : lane->table->wake_fds[lane->number];
 }

@@ -52,6 +52,12 @@ struct prefork_lane {
 /* 0, or -ECHILD with the text when the handle was inherited by a child. */
 int pfk_lane_check(const struct prefork_lane *lane, const char *call);
 
+/* The same; and -ENOTSUP in a process that came by key. */
+int pfk_lane_check_family(const struct prefork_lane *lane, const char *call);
+
+/* prefork_lane_open without its checks. */
+int pfk_lane_open(struct prefork_table *table, uint32_t number, struct prefork_lane **lane_out);
+
 /* True once after prefork_lane_interrupt. */
 bool pfk_lane_take_interrupt(struct prefork_lane *lane);
 

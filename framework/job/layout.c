@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "prefork/segment.h"
 
 #define LAYOUT_MAX_LANES 4094u /* the word has 12 bits; 0 is nobody, 4095 stays unused to catch all ones */
 #define LAYOUT_HOT_BYTES (1024u * 1024u)
@@ -58,15 +59,15 @@ static uint32_t layout_hot_order(const struct pfk_geometry *geometry)
 
 static int layout_count_lanes(struct pfk_geometry *geometry)
 {
-    const uint64_t lanes =
-        (uint64_t)geometry->workers * geometry->threads * geometry->generations + geometry->outside + 1;
+    const uint64_t lanes = (uint64_t)geometry->workers * geometry->threads * geometry->generations + geometry->outside +
+                           geometry->attached + 1;
 
     if (lanes > LAYOUT_MAX_LANES)
         return pfk_error(EINVAL,
-                         "prefork_table_create: %u workers x %u threads x %u generations + %u outside producers + 1 "
-                         "make %llu lanes; a table has at most %u",
+                         "prefork_table_create: %u workers x %u threads x %u generations + %u outside + %u attached "
+                         "producers + 1 make %llu lanes; a table has at most %u",
                          geometry->workers, geometry->threads, geometry->generations, geometry->outside,
-                         (unsigned long long)lanes, LAYOUT_MAX_LANES);
+                         geometry->attached, (unsigned long long)lanes, LAYOUT_MAX_LANES);
     geometry->lanes = (uint32_t)lanes;
     return 0;
 }
@@ -78,8 +79,9 @@ int pfk_layout_geometry(const struct prefork_table_options *options, struct pfk_
 
     if (options != NULL) {
         if (options->size < sizeof(options->size))
-            return pfk_error(EINVAL, "prefork_table_create: options.size is %zu; set it to sizeof(struct "
-                                     "prefork_table_options)",
+            return pfk_error(EINVAL,
+                             "prefork_table_create: options.size is %zu; set it to sizeof(struct "
+                             "prefork_table_options)",
                              options->size);
         memcpy(&asked, options, options->size < sizeof(asked) ? options->size : sizeof(asked));
     }
@@ -95,6 +97,7 @@ int pfk_layout_geometry(const struct prefork_table_options *options, struct pfk_
         {{"generations", asked.generations, 2, 1, 8}, &geometry.generations},
         {{"outside_producers", asked.outside_producers, 1, 1, 1024}, &geometry.outside},
         {{"max_attempts", asked.max_attempts, 3, 1, 254}, &geometry.max_attempts},
+        {{"attached_producers", asked.attached_producers, 0, 0, 1024}, &geometry.attached},
     };
     for (size_t i = 0; i < PFK_COUNT_OF(choices); i++) {
         const int rc = layout_choose(choices[i].option, choices[i].chosen);
@@ -110,6 +113,92 @@ int pfk_layout_geometry(const struct prefork_table_options *options, struct pfk_
     return layout_count_lanes(geometry_out);
 }
 
+/* -- the copy in a segment --------------------------------------------------- */
+
+static uint32_t layout_fingerprint(void)
+{
+    const uint64_t numbers[] = {
+        sizeof(struct pfk_work_shm),
+        sizeof(struct pfk_lane_shm),
+        sizeof(struct pfk_descriptor_shm),
+        sizeof(struct prefork_semaphore),
+        offsetof(struct pfk_work_shm, room_sem),
+        offsetof(struct pfk_work_shm, free_hot),
+        offsetof(struct pfk_work_shm, ready),
+        offsetof(struct pfk_lane_shm, in_use),
+        offsetof(struct pfk_lane_shm, counters),
+        offsetof(struct pfk_lane_shm, mailbox),
+        offsetof(struct pfk_descriptor_shm, submitter),
+        PFK_MAILBOX_ORDER,
+        PFK_COUNTERS,
+    };
+    const uint64_t fingerprint = prefork_segment_fingerprint(numbers, PFK_COUNT_OF(numbers));
+
+    return (uint32_t)(fingerprint ^ fingerprint >> 32);
+}
+
+void pfk_layout_publish(struct pfk_geometry_shm *shm, const struct pfk_geometry *geometry, uint64_t magic)
+{
+    pfk_u32_store_relaxed(&shm->version, PFK_LAYOUT_VERSION);
+    pfk_u32_store_relaxed(&shm->fingerprint, layout_fingerprint());
+    pfk_u32_store_relaxed(&shm->slots, geometry->slots);
+    pfk_u32_store_relaxed(&shm->request_bytes, geometry->request_bytes);
+    pfk_u32_store_relaxed(&shm->reply_bytes, geometry->reply_bytes);
+    pfk_u32_store_relaxed(&shm->workers, geometry->workers);
+    pfk_u32_store_relaxed(&shm->threads, geometry->threads);
+    pfk_u32_store_relaxed(&shm->generations, geometry->generations);
+    pfk_u32_store_relaxed(&shm->outside, geometry->outside);
+    pfk_u32_store_relaxed(&shm->attached, geometry->attached);
+    pfk_u32_store_relaxed(&shm->max_attempts, geometry->max_attempts);
+    pfk_u32_store_relaxed(&shm->lanes, geometry->lanes);
+    pfk_u64_store_release(&shm->magic, magic);
+}
+
+void pfk_layout_read(const struct pfk_geometry_shm *shm, struct prefork_table_options *options_out)
+{
+    *options_out = (struct prefork_table_options){
+        .size = sizeof(*options_out),
+        .slots = pfk_u32_load_relaxed(&shm->slots),
+        .request_bytes = pfk_u32_load_relaxed(&shm->request_bytes),
+        .reply_bytes = pfk_u32_load_relaxed(&shm->reply_bytes),
+        .max_workers = pfk_u32_load_relaxed(&shm->workers),
+        .threads_per_worker = pfk_u32_load_relaxed(&shm->threads),
+        .generations = pfk_u32_load_relaxed(&shm->generations),
+        .outside_producers = pfk_u32_load_relaxed(&shm->outside),
+        .max_attempts = pfk_u32_load_relaxed(&shm->max_attempts),
+        .attached_producers = pfk_u32_load_relaxed(&shm->attached),
+    };
+}
+
+bool pfk_layout_differs(const struct pfk_geometry_shm *shm, const struct pfk_geometry *geometry,
+                        struct pfk_layout_difference *difference_out)
+{
+    const struct pfk_layout_difference fields[] = {
+        {"version", pfk_u32_load_relaxed(&shm->version), PFK_LAYOUT_VERSION},
+        {"fingerprint", pfk_u32_load_relaxed(&shm->fingerprint), layout_fingerprint()},
+        {"slots", pfk_u32_load_relaxed(&shm->slots), geometry->slots},
+        {"request_bytes", pfk_u32_load_relaxed(&shm->request_bytes), geometry->request_bytes},
+        {"reply_bytes", pfk_u32_load_relaxed(&shm->reply_bytes), geometry->reply_bytes},
+        {"workers", pfk_u32_load_relaxed(&shm->workers), geometry->workers},
+        {"threads", pfk_u32_load_relaxed(&shm->threads), geometry->threads},
+        {"generations", pfk_u32_load_relaxed(&shm->generations), geometry->generations},
+        {"outside", pfk_u32_load_relaxed(&shm->outside), geometry->outside},
+        {"attached", pfk_u32_load_relaxed(&shm->attached), geometry->attached},
+        {"max_attempts", pfk_u32_load_relaxed(&shm->max_attempts), geometry->max_attempts},
+        {"lanes", pfk_u32_load_relaxed(&shm->lanes), geometry->lanes},
+    };
+
+    for (size_t i = 0; i < PFK_COUNT_OF(fields); i++) {
+        if (fields[i].found == fields[i].wanted)
+            continue;
+        *difference_out = fields[i];
+        return true;
+    }
+    return false;
+}
+
+/* -- offsets ------------------------------------------------------------------ */
+
 /* Sets *offset_out to the next place for `count` items of `bytes` and moves on. */
 static int layout_place(size_t *end, size_t count, size_t bytes, size_t *offset_out)
 {
@@ -118,8 +207,9 @@ static int layout_place(size_t *end, size_t count, size_t bytes, size_t *offset_
     *offset_out = (*end + PFK_CACHE_PAIR - 1) & ~(size_t)(PFK_CACHE_PAIR - 1);
     if (__builtin_mul_overflow(count, bytes, &length) || __builtin_add_overflow(*offset_out, length, end) ||
         *end > SIZE_MAX / 2)
-        return pfk_error(EINVAL, "prefork_table_create: %zu x %zu bytes exceed the address space; take fewer or "
-                                 "smaller slots",
+        return pfk_error(EINVAL,
+                         "prefork_table_create: %zu x %zu bytes exceed the address space; take fewer or "
+                         "smaller slots",
                          count, bytes);
     return 0;
 }

@@ -19,6 +19,7 @@
 #ifndef PFK_JOB_LAYOUT_H
 #define PFK_JOB_LAYOUT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,7 +31,7 @@
 
 #define PFK_CONTROL_MAGIC UINT64_C(0x70726b666374726c) /* "prkfctrl" */
 #define PFK_WORK_MAGIC UINT64_C(0x70726b66776f726b)    /* "prkfwork" */
-#define PFK_LAYOUT_VERSION UINT32_C(2)
+#define PFK_LAYOUT_VERSION UINT32_C(3)
 
 #define PFK_MAILBOX_ORDER 8 /* 256 hints; an overflow sets `rescan`, so any size is right */
 #define PFK_MAGAZINE_PLACES 16 /* a cache line of hints */
@@ -47,17 +48,19 @@ struct pfk_geometry {
     uint32_t threads;
     uint32_t generations;
     uint32_t outside;
+    uint32_t attached;
     uint32_t max_attempts;
     uint32_t lanes; /* numbered 1 … lanes */
     uint32_t hot_order, cold_order;
 };
 
 /* Written once by the creator, before anybody else maps the segment; the magic
- * last, with release. Read by strangers and by verify, by participants never.
- * If the creator dies here: no magic, nobody uses it. */
+ * last, with release. Read by strangers (store.c) and by verify, by participants
+ * never. If the creator dies here: no magic, nobody uses it. */
 struct pfk_geometry_shm {
     pfk_atomic_u64 magic;
     pfk_atomic_u32 version;
+    pfk_atomic_u32 fingerprint; /* of the structs' sizes: catches what nobody versioned */
     pfk_atomic_u32 slots;
     pfk_atomic_u32 request_bytes;
     pfk_atomic_u32 reply_bytes;
@@ -65,6 +68,7 @@ struct pfk_geometry_shm {
     pfk_atomic_u32 threads;
     pfk_atomic_u32 generations;
     pfk_atomic_u32 outside;
+    pfk_atomic_u32 attached;
     pfk_atomic_u32 max_attempts;
     pfk_atomic_u32 lanes;
 };
@@ -99,9 +103,12 @@ struct pfk_seat_shm {
  * starved    | reservers set it before    | who frees a slot | fence on either side         | repair sets it and wakes
  *            | they sleep; freers clear   |                  |                              |
  * open_lanes | lanes at open and close,   | who looks for a  | acq_rel                      | a bit too many: one look
- *            | repair                     | spare slot       |                              | in vain */
+ *            | repair                     | spare slot       |                              | in vain
+ * epoch      | each master, once, when it | family, when it  | seq_cst fence on either side | the next one counts on
+ *            | takes a named table over   | opens a lane     | (store.c, lane.c)            | from there */
 struct pfk_work_shm {
     struct pfk_geometry_shm geometry;
+    pfk_atomic_u32 epoch;
     PFK_ALIGNED(PFK_CACHE_PAIR) struct prefork_semaphore ready_sem;
     PFK_ALIGNED(PFK_CACHE_PAIR) struct prefork_semaphore room_sem;
     PFK_ALIGNED(PFK_CACHE_PAIR) pfk_atomic_u32 starved;
@@ -118,6 +125,8 @@ struct pfk_work_shm {
  *            | at open, 0 at close;    |                  |                           | opens the lane until
  *            | master: 0 after repair  |                  |                           | repair has paid its debts
  * pid        | the lane, at open       | tools            | relaxed                   | advisory, never signalled
+ * process,   | the lane, at open, in   | master           | relaxed, after in_use     | still 0, or the dead one's:
+ * pid_space  | a named table           |                  |                           | only asked after (store.c)
  * armed      | the lane sets it before | completers       | fence on either side      | repair sets rescan and
  *            | its loop sleeps;        |                  | (mailbox.h)               | writes the eventfd
  *            | completers clear it     |                  |                           |
@@ -139,6 +148,8 @@ struct pfk_lane_shm {
     pfk_atomic_u32 armed;
     pfk_atomic_u32 rescan;
     pfk_atomic_u32 starved;
+    pfk_atomic_u64 process;   /* as ipc/process.h has it; 0: nobody */
+    pfk_atomic_u64 pid_space; /* the pid namespace it counts in */
     PFK_ALIGNED(PFK_CACHE_PAIR) pfk_atomic_u32 magazine[PFK_MAGAZINE_PLACES]; /* slot number + 1, 0: none */
     PFK_ALIGNED(PFK_CACHE_PAIR) pfk_atomic_u64 counters[PFK_COUNTERS];
     pfk_atomic_u64 waited_log2_ns[PFK_LOG2_BUCKETS];
@@ -192,6 +203,22 @@ struct pfk_layout {
 /* Fills in the geometry from what the caller asks for; 0, or -EINVAL with the
  * text naming the option. */
 int pfk_layout_geometry(const struct prefork_table_options *options, struct pfk_geometry *geometry_out);
+
+/* Writes the geometry into a segment, the magic last. */
+void pfk_layout_publish(struct pfk_geometry_shm *shm, const struct pfk_geometry *geometry, uint64_t magic);
+
+/* What a segment says of its geometry, as options. Unchecked: what of it is
+ * possible is pfk_layout_geometry's to say. */
+void pfk_layout_read(const struct pfk_geometry_shm *shm, struct prefork_table_options *options_out);
+
+/* The first field in which a segment differs from a geometry. */
+struct pfk_layout_difference {
+    const char *name;
+    uint32_t found, wanted;
+};
+
+bool pfk_layout_differs(const struct pfk_geometry_shm *shm, const struct pfk_geometry *geometry,
+                        struct pfk_layout_difference *difference_out);
 
 /* Computes the offsets; 0, or -EINVAL when the table exceeds the address space. */
 int pfk_layout_compute(const struct pfk_geometry *geometry, struct pfk_layout *layout_out);

@@ -24,6 +24,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "job/park.h"
+#include "job/store.h"
 #include "job/table.h"
 
 #define REPAIR_SLOT_TRIES 8
@@ -327,7 +328,8 @@ static void repair_wake_loops(const struct repair *repair)
         pfk_u32_store_release(&lane->rescan, 1);
         (void)pfk_u32_exchange_acq_rel(&lane->armed, 0);
         pfk_u32_store_relaxed(&lane->starved, 0);
-        (void)pfk_fd_event_signal(repair->view.wake_fds[number]);
+        if (!pfk_table_is_attached_lane(&repair->view, number)) /* they sleep on their semaphores only */
+            (void)pfk_fd_event_signal(repair->view.wake_fds[number]);
     }
 }
 
@@ -369,9 +371,11 @@ static void repair_mark_clean(const struct repair *repair, const uint32_t *lanes
         struct pfk_lane_shm *const lane = pfk_table_lane(&repair->view, lanes[i]);
 
         pfk_u32_store_relaxed(&lane->pid, 0);
+        pfk_u64_store_relaxed(&lane->process, 0);
         (void)pfk_u64_and_acq_rel(&repair->view.work->open_lanes[lanes[i] / 64], ~(UINT64_C(1) << (lanes[i] % 64)));
         if (lanes[i] != PREFORK_LANE_MASTER)
             pfk_u32_store_release(&lane->in_use, 0); /* only now may another open it */
+        pfk_store_release_lane(&repair->view, lanes[i]);
     }
 }
 

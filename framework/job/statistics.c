@@ -54,6 +54,14 @@ static void statistics_count_slot(uint64_t word, struct prefork_statistics *stat
     }
 }
 
+static void statistics_add_repairs(const struct pfk_control_shm *control, struct prefork_statistics *statistics)
+{
+    statistics->redelivered = pfk_u64_load_relaxed(&control->redelivered);
+    statistics->buried = pfk_u64_load_relaxed(&control->buried);
+    statistics->repairs = pfk_u64_load_relaxed(&control->repairs);
+    statistics->suspect = pfk_u64_load_relaxed(&control->suspect);
+}
+
 PFK_EXPORT int prefork_table_statistics(const struct prefork_table *table, struct prefork_statistics *statistics_out)
 {
     struct prefork_statistics sums = {.size = statistics_out->size};
@@ -70,10 +78,8 @@ PFK_EXPORT int prefork_table_statistics(const struct prefork_table *table, struc
     sums.refused = statistics_sum(table, PFK_COUNT_REFUSED);
     sums.slept = statistics_sum(table, PFK_COUNT_SLEPT);
     sums.woken = statistics_sum(table, PFK_COUNT_WOKEN);
-    sums.redelivered = pfk_u64_load_relaxed(&table->control->redelivered);
-    sums.buried = pfk_u64_load_relaxed(&table->control->buried);
-    sums.repairs = pfk_u64_load_relaxed(&table->control->repairs);
-    sums.suspect = pfk_u64_load_relaxed(&table->control->suspect);
+    if (table->control != NULL)
+        statistics_add_repairs(table->control, &sums);
     sums.slots = table->geometry.slots;
     for (uint32_t i = 0; i < table->geometry.slots; i++)
         statistics_count_slot(pfk_u64_load_relaxed(&pfk_table_descriptor(table, i)->word), &sums);

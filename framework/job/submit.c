@@ -118,7 +118,7 @@ PFK_EXPORT int prefork_lane_reserve(struct prefork_lane *lane, uint64_t deadline
 
 PFK_EXPORT int prefork_lane_want_room(struct prefork_lane *lane)
 {
-    const int rc = pfk_lane_check(lane, "prefork_lane_want_room");
+    const int rc = pfk_lane_check_family(lane, "prefork_lane_want_room");
 
     if (rc != 0)
         return rc;
@@ -164,7 +164,7 @@ static int submit_check(const struct prefork_lane *lane, const struct prefork_su
         return pfk_error(EINVAL, "%s: unknown flags %x", call, submission->flags);
     if (PFK_UNLIKELY(submission->flags == (PREFORK_SUBMIT_DETACHED | PREFORK_SUBMIT_NOTIFY)))
         return pfk_error(EINVAL, "%s: a detached job is not announced; choose one flag", call);
-    return 0;
+    return (submission->flags & PREFORK_SUBMIT_NOTIFY) != 0 ? pfk_lane_check_family(lane, call) : 0;
 }
 
 static uint32_t submit_word_flags(uint32_t flags)
@@ -476,7 +476,7 @@ static bool submit_next(struct prefork_lane *lane, struct prefork_result *result
 
 PFK_EXPORT int prefork_lane_next(struct prefork_lane *lane, struct prefork_result *result_out)
 {
-    const int rc = pfk_lane_check(lane, "prefork_lane_next");
+    const int rc = pfk_lane_check_family(lane, "prefork_lane_next");
 
     if (PFK_UNLIKELY(rc != 0))
         return rc;

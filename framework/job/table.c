@@ -13,16 +13,18 @@
 #include "base/fd.h"
 #include "job/magazine.h"
 #include "job/park.h"
+#include "job/store.h"
 
 /* No live participant makes another one look this often at a moving ring; past
  * it the segment is damaged, and giving up beats spinning. */
 #define TABLE_PATIENCE (UINT32_C(1) << 20)
 
-static void table_map(struct prefork_table *table, const struct pfk_layout *layout)
+void pfk_table_map(struct prefork_table *table, const struct pfk_layout *layout)
 {
     unsigned char *const base = prefork_segment_address(table->work_segment);
 
-    table->control = prefork_segment_address(table->control_segment);
+    if (table->control_segment != NULL)
+        table->control = prefork_segment_address(table->control_segment);
     table->work = (struct pfk_work_shm *)(void *)base;
     table->lanes = (struct pfk_lane_shm *)(void *)(base + layout->lanes);
     table->descriptors = (struct pfk_descriptor_shm *)(void *)(base + layout->descriptors);
@@ -43,21 +45,6 @@ struct pfk_ring pfk_table_mailbox(const struct prefork_table *table, uint32_t nu
     return (struct pfk_ring){&lane->mailbox, lane->mailbox_cells, PFK_MAILBOX_ORDER, TABLE_PATIENCE};
 }
 
-static void table_publish_geometry(struct pfk_geometry_shm *shm, const struct pfk_geometry *geometry, uint64_t magic)
-{
-    pfk_u32_store_relaxed(&shm->version, PFK_LAYOUT_VERSION);
-    pfk_u32_store_relaxed(&shm->slots, geometry->slots);
-    pfk_u32_store_relaxed(&shm->request_bytes, geometry->request_bytes);
-    pfk_u32_store_relaxed(&shm->reply_bytes, geometry->reply_bytes);
-    pfk_u32_store_relaxed(&shm->workers, geometry->workers);
-    pfk_u32_store_relaxed(&shm->threads, geometry->threads);
-    pfk_u32_store_relaxed(&shm->generations, geometry->generations);
-    pfk_u32_store_relaxed(&shm->outside, geometry->outside);
-    pfk_u32_store_relaxed(&shm->max_attempts, geometry->max_attempts);
-    pfk_u32_store_relaxed(&shm->lanes, geometry->lanes);
-    pfk_u64_store_release(&shm->magic, magic);
-}
-
 static int table_init_semaphores(const struct prefork_table *table)
 {
     int rc = prefork_semaphore_init(&table->work->ready_sem, 0);
@@ -69,7 +56,7 @@ static int table_init_semaphores(const struct prefork_table *table)
     return rc;
 }
 
-static int table_init(const struct prefork_table *table)
+int pfk_table_init(const struct prefork_table *table)
 {
     const int rc = table_init_semaphores(table);
 
@@ -89,8 +76,7 @@ static int table_init(const struct prefork_table *table)
             (void)pfk_ring_put(&table->free_cold, i);
     }
     pfk_u32_store_relaxed(&pfk_table_lane(table, PREFORK_LANE_MASTER)->in_use, 1);
-    table_publish_geometry(&table->work->geometry, &table->geometry, PFK_WORK_MAGIC);
-    table_publish_geometry(&table->control->geometry, &table->geometry, PFK_CONTROL_MAGIC);
+    pfk_layout_publish(&table->work->geometry, &table->geometry, PFK_WORK_MAGIC);
     return 0;
 }
 
@@ -124,7 +110,7 @@ static int table_check_descriptors(uint32_t lanes)
 static int table_open_wake_fds(struct prefork_table *table)
 {
     const uint32_t lanes = table->geometry.lanes;
-    int rc = table_check_descriptors(lanes);
+    int rc = table_check_descriptors(lanes - table->geometry.attached);
 
     if (rc != 0)
         return rc;
@@ -134,30 +120,46 @@ static int table_open_wake_fds(struct prefork_table *table)
     for (uint32_t lane = 0; lane <= lanes; lane++)
         table->wake_fds[lane] = -1;
     for (uint32_t lane = 1; rc == 0 && lane <= lanes; lane++)
-        rc = pfk_fd_event(&table->wake_fds[lane]);
+        if (!pfk_table_is_attached_lane(table, lane)) /* nobody can hand such a descriptor to those */
+            rc = pfk_fd_event(&table->wake_fds[lane]);
     return rc;
 }
 
-static int table_build(struct prefork_table *table, const struct prefork_table_options *options)
+int pfk_table_prepare(struct prefork_table *table, const struct prefork_table_options *options,
+                      struct pfk_layout *layout_out)
 {
-    struct pfk_layout layout;
     int rc = pfk_layout_geometry(options, &table->geometry);
 
     if (!pfk_semaphore_is_known())
         return pfk_error(ENOSYS, "prefork_table_create: this C library's semaphores are laid out in a way that repair "
                                  "does not know; use glibc or musl on a 64-bit machine");
     if (rc == 0)
-        rc = pfk_layout_compute(&table->geometry, &layout);
+        rc = pfk_layout_compute(&table->geometry, layout_out);
     if (rc == 0)
         rc = table_open_wake_fds(table);
     if (rc == 0)
-        rc = prefork_segment_create_private(layout.control_bytes, &table->control_segment);
+        rc = prefork_segment_create_private(layout_out->control_bytes, &table->control_segment);
+    if (rc == 0)
+        pfk_layout_publish(prefork_segment_address(table->control_segment), &table->geometry, PFK_CONTROL_MAGIC);
+    return rc;
+}
+
+static int table_build(struct prefork_table *table, const struct prefork_table_options *options)
+{
+    struct pfk_layout layout;
+    int rc = pfk_table_prepare(table, options, &layout);
+
+    if (rc == 0 && table->geometry.attached > 0)
+        rc = pfk_error(EINVAL,
+                       "prefork_table_create: attached_producers is %u, but nobody can find this table; make "
+                       "it with prefork_table_adopt",
+                       table->geometry.attached);
     if (rc == 0)
         rc = prefork_segment_create_private(layout.work_bytes, &table->work_segment);
     if (rc != 0)
         return rc;
-    table_map(table, &layout);
-    return table_init(table);
+    pfk_table_map(table, &layout);
+    return pfk_table_init(table);
 }
 
 PFK_EXPORT int prefork_table_create(const struct prefork_table_options *options, struct prefork_table **table_out)
@@ -188,6 +190,7 @@ PFK_EXPORT void prefork_table_destroy(struct prefork_table **table)
     free(gone->wake_fds);
     prefork_segment_close(&gone->work_segment);
     prefork_segment_close(&gone->control_segment);
+    pfk_store_close(&gone->store); /* after the mapping: a free byte means that its holder touches nothing any more */
     free(gone);
 }
 
@@ -198,13 +201,20 @@ PFK_EXPORT uint32_t prefork_table_worker_lane(const struct prefork_table *table,
 
     if (seat >= geometry->workers || thread >= geometry->threads)
         return 0;
-    return PREFORK_LANE_MASTER + 1 + geometry->outside +
+    return PREFORK_LANE_MASTER + 1 + geometry->outside + geometry->attached +
            (seat * geometry->generations + generation % geometry->generations) * geometry->threads + thread;
 }
 
 PFK_EXPORT uint32_t prefork_table_outside_lane(const struct prefork_table *table, uint32_t index)
 {
     return index < table->geometry.outside ? PREFORK_LANE_MASTER + 1 + index : 0;
+}
+
+PFK_EXPORT uint32_t prefork_table_attached_lane(const struct prefork_table *table, uint32_t index)
+{
+    const struct pfk_geometry *const geometry = &table->geometry;
+
+    return index < geometry->attached ? PREFORK_LANE_MASTER + 1 + geometry->outside + index : 0;
 }
 
 PFK_EXPORT uint32_t prefork_table_lanes(const struct prefork_table *table)
@@ -258,6 +268,15 @@ static bool table_wake_starved_loops(const struct prefork_table *table)
     return woken;
 }
 
+/* A process that came by key has no eventfds. It leaves the loops' flags alone
+ * and wakes a claimer, who runs the errand before it sleeps again. */
+static bool table_ask_family_to_wake(const struct prefork_table *table)
+{
+    const bool woken = pfk_park_ring(&table->work->room_sem);
+
+    return pfk_park_ring(&table->work->ready_sem) || woken;
+}
+
 bool pfk_table_wake_room(const struct prefork_table *table)
 {
     bool woken;
@@ -265,11 +284,19 @@ bool pfk_table_wake_room(const struct prefork_table *table)
     pfk_fence_after_rmw(); /* the free slot, then `starved`; pairs with the fence of who sets it */
     if (PFK_LIKELY(pfk_u32_load_relaxed(&table->work->starved) == 0))
         return false;
+    if (PFK_UNLIKELY(pfk_table_is_attached(table)))
+        return table_ask_family_to_wake(table);
     (void)pfk_u32_exchange_acq_rel(&table->work->starved, 0);
     woken = table_wake_starved_loops(table);
     if (pfk_park_ring(&table->work->room_sem))
         woken = true;
     return woken;
+}
+
+void pfk_table_run_errand(const struct prefork_table *table)
+{
+    if (PFK_UNLIKELY(pfk_u32_load_relaxed(&table->work->starved) != 0) && pfk_table_has_room(table))
+        (void)pfk_table_wake_room(table);
 }
 
 static bool table_mail(const struct prefork_table *table, uint32_t index, uint32_t submitter)

@@ -19,8 +19,25 @@ struct prefork_table {
     struct pfk_descriptor_shm *descriptors;
     unsigned char *payloads;
     struct pfk_ring free_hot, free_cold, ready;
-    int *wake_fds; /* wake_fds[lane], an eventfd each; [0] is unused */
+    int *wake_fds; /* wake_fds[lane], an eventfd each, -1 for attached lanes; [0] is unused. NULL in a process that
+                      came by key, as is `control` */
+    struct pfk_store *store; /* of a named table; else NULL */
 };
+
+/* Whether this process came by key: no control segment, no eventfds. */
+static inline bool pfk_table_is_attached(const struct prefork_table *table)
+{
+    return table->wake_fds == NULL;
+}
+
+/* The steps of making one; what a caller did not get to, prefork_table_destroy
+ * undoes. 0 or -errno. prepare: what is the family's alone (geometry, control
+ * segment, eventfds). map: sets the pointers, the segments being attached. init:
+ * fills zeroed segments, the magic last. */
+int pfk_table_prepare(struct prefork_table *table, const struct prefork_table_options *options,
+                      struct pfk_layout *layout_out);
+void pfk_table_map(struct prefork_table *table, const struct pfk_layout *layout);
+int pfk_table_init(const struct prefork_table *table);
 
 static inline struct pfk_descriptor_shm *pfk_table_descriptor(const struct prefork_table *table, uint32_t index)
 {
@@ -35,6 +52,14 @@ static inline unsigned char *pfk_table_payload(const struct prefork_table *table
 static inline bool pfk_table_is_lane(const struct prefork_table *table, uint32_t number)
 {
     return number >= 1 && number <= table->geometry.lanes;
+}
+
+/* Whether the lane is kept for processes that come by key. */
+static inline bool pfk_table_is_attached_lane(const struct prefork_table *table, uint32_t number)
+{
+    const uint32_t first = PREFORK_LANE_MASTER + 1 + table->geometry.outside;
+
+    return number >= first && number - first < table->geometry.attached;
 }
 
 /* `number` must be a lane. */
@@ -57,6 +82,10 @@ bool pfk_table_put_ready(const struct prefork_table *table, uint32_t index);
 /* Wakes those who wait for a free slot, if anybody does; after a
  * read-modify-write of this thread that made one free. True if one was woken. */
 bool pfk_table_wake_room(const struct prefork_table *table);
+
+/* Before a claimer sleeps: wakes the loops that a process that came by key could
+ * not wake by itself when it freed a slot. */
+void pfk_table_run_errand(const struct prefork_table *table);
 
 /* Whether some slot is free: in a free ring, or in somebody's magazine. */
 bool pfk_table_has_room(const struct prefork_table *table);

@@ -35,29 +35,14 @@ static int verify_broken(int number, const char *format, ...)
 static int verify_geometry(const struct pfk_geometry_shm *shm, const struct pfk_geometry *geometry, uint64_t magic,
                            const char *segment)
 {
-    const struct {
-        const char *name;
-        uint32_t found, wanted;
-    } fields[] = {
-        {"version", pfk_u32_load_relaxed(&shm->version), PFK_LAYOUT_VERSION},
-        {"slots", pfk_u32_load_relaxed(&shm->slots), geometry->slots},
-        {"request_bytes", pfk_u32_load_relaxed(&shm->request_bytes), geometry->request_bytes},
-        {"reply_bytes", pfk_u32_load_relaxed(&shm->reply_bytes), geometry->reply_bytes},
-        {"workers", pfk_u32_load_relaxed(&shm->workers), geometry->workers},
-        {"threads", pfk_u32_load_relaxed(&shm->threads), geometry->threads},
-        {"generations", pfk_u32_load_relaxed(&shm->generations), geometry->generations},
-        {"outside", pfk_u32_load_relaxed(&shm->outside), geometry->outside},
-        {"max_attempts", pfk_u32_load_relaxed(&shm->max_attempts), geometry->max_attempts},
-        {"lanes", pfk_u32_load_relaxed(&shm->lanes), geometry->lanes},
-    };
     const uint64_t found_magic = pfk_u64_load_acquire(&shm->magic);
+    struct pfk_layout_difference difference;
 
     if (found_magic != magic)
         return verify_broken(1, "the %s segment's magic is %llx", segment, (unsigned long long)found_magic);
-    for (size_t i = 0; i < PFK_COUNT_OF(fields); i++)
-        if (fields[i].found != fields[i].wanted)
-            return verify_broken(1, "the %s segment says %s %u; it was made with %u", segment, fields[i].name,
-                                 fields[i].found, fields[i].wanted);
+    if (pfk_layout_differs(shm, geometry, &difference))
+        return verify_broken(1, "the %s segment says %s %u; it was made with %u", segment, difference.name,
+                             difference.found, difference.wanted);
     return 0;
 }
 
@@ -251,7 +236,7 @@ static int verify_all(const struct verify *verify)
     const struct prefork_table *const table = verify->table;
     int broken = verify_geometry(&table->work->geometry, &table->geometry, PFK_WORK_MAGIC, "work");
 
-    if (broken == 0)
+    if (broken == 0 && table->control != NULL) /* a process that came by key has none */
         broken = verify_geometry(&table->control->geometry, &table->geometry, PFK_CONTROL_MAGIC, "control");
     if (broken == 0)
         broken = verify_rings(verify);

@@ -3,7 +3,8 @@
  *
  * A table is a fixed number of slots in System V shared memory. Participants
  * submit jobs to it and claim jobs from it, from any thread of any process of
- * one family: the process that creates the table, and its children. Any of
+ * one family: the process that creates the table, and its children; a durable
+ * table (prefork_table_adopt) takes producers from outside, too. Any of
  * them may be killed at any machine instruction; after prefork_table_repair
  * no job is lost, none was run by two at once, and nobody hangs.
  *
@@ -55,6 +56,8 @@ struct prefork_table_options {
     uint32_t generations;        /* generations of workers alive at once, 1 ... 8; default 2 */
     uint32_t outside_producers;  /* lanes for threads that are no worker's, up to 1,024; default 1 */
     uint32_t max_attempts;       /* claims of one job before it is given up, 1 ... 254; default 3 */
+    uint32_t attached_producers; /* lanes for processes that come by key (prefork_table_attach), up to 1,024;
+                                    default 0; needs prefork_table_adopt */
 };
 
 /* The master's own lane; the process that repairs the table holds it. */
@@ -87,6 +90,117 @@ uint32_t prefork_table_worker_lane(const struct prefork_table *table, uint32_t s
  * table has no such lane. */
 uint32_t prefork_table_outside_lane(const struct prefork_table *table, uint32_t index);
 
+/* -- A table that outlives its master ---------------------------------------- */
+
+/* Where a durable table lies and how its participants are known to live. The
+ * table has a System V key, so it stays when all its processes have ended, to a
+ * reboot at the longest; accepted jobs stay in it and run under the next master.
+ * A lock file beside it tells by byte locks (fcntl(2), F_SETLK) who lives: they
+ * belong to a process, are not inherited by fork, and end with the process
+ * whatever ended it.
+ *
+ * The trap of such locks: a process that closes ANY descriptor of the lock file
+ * loses all its locks. So open nothing under that path, and beware of functions
+ * that close all descriptors; a second opening through this library is refused
+ * (-EALREADY). A participant that has lost its lock so is not taken for dead as
+ * long as its process runs (where /proc tells); but two masters, or a removal,
+ * would no longer be kept apart. Never remove the lock file.
+ *
+ * All parties name the same key and lock file. Set `size`. */
+struct prefork_table_store {
+    size_t size;
+    int key;               /* not 0, not 0x7066xxxx; see <prefork/segment.h> */
+    const char *lock_path; /* on a local file system; made when absent, never removed. Borrowed during the call */
+    unsigned mode;         /* permission bits of segment and lock file; default 0600. Existing ones that grant more are
+                              refused; 0660 lets processes of the group attach */
+    uint32_t owner_uid;    /* whose segment and lock file are trusted beside root's; 0: the caller's own */
+    uint32_t wait_ms;      /* adopt: how long living processes of the last master are waited for; default 35,000 */
+};
+
+/* What an adoption found and did. Set `size`. */
+struct prefork_adoption {
+    size_t size;
+    int segment_id;        /* as ipcs(1) shows it */
+    uint32_t made;         /* 1: there was no table, or an unfinished one */
+    uint32_t epoch;        /* how many masters the table has had, this one included */
+    uint32_t dead_lanes;   /* lanes of the dead that were repaired */
+    uint32_t living_lanes; /* lanes of attached producers that go on */
+    uint32_t waiting_jobs; /* accepted jobs that are not running, after that */
+    uint32_t redelivered, buried, freed, detached, suspect; /* as in struct prefork_repair */
+};
+
+/* Makes a durable table, or takes over the one that is there. The calling
+ * process becomes its master, until prefork_table_destroy or its end; its
+ * children are the family, as with prefork_table_create. Of an existing table
+ * owner, creator, mode and size are judged by the kernel's word before it is
+ * attached, then its version and geometry; it is used as it is, or refused.
+ * What dead participants left is repaired; jobs whose submitter is dead are
+ * detached and run. Processes of the last master that live on (its workers, who
+ * end when they miss it, its outside producers) are waited for until they have
+ * closed their lanes; nobody is killed. Attached producers just go on.
+ * `options` as for prefork_table_create; `adoption_out` may be NULL and is
+ * filled in failure, too. Log: a line that tells what was found.
+ *   -EINVAL    an option or a field of the store is out of range
+ *   -EALREADY  this process has the store open already
+ *   -EBUSY     another process is its master, or was quicker to become it; or
+ *              processes of the last master held lanes until wait_ms were over:
+ *              the text has their pids
+ *   -EMSGSIZE  the table that is there is of another size
+ *   -EPROTO    it is of another version or geometry, or is no table. For both
+ *              the text says what differs and how to remove it
+ *   -EACCES    segment or lock file are another's, or open to more than `mode`
+ *   -ESTALE    the lock file was replaced meanwhile
+ *   and errors of prefork_table_create and open(2). Blocks up to wait_ms. */
+int prefork_table_adopt(const struct prefork_table_options *options, const struct prefork_table_store *store,
+                        struct prefork_table **table_out, struct prefork_adoption *adoption_out);
+
+/* Attaches to a durable table as a producer that need not be the master's
+ * child, nor have a master at all just now. Each thread opens a lane with
+ * prefork_table_open_attached_lane, submits, waits, collects. Killed at any
+ * moment, such a process leaves nothing that the master does not repair; its
+ * accepted jobs run. It can't be notified (PREFORK_SUBMIT_NOTIFY and the calls
+ * for event loops give -ENOTSUP: it has no eventfd) and can't claim.
+ * Jobs are accepted while no master lives, until the table is full, and wait
+ * for the next one: so give reserve and wait a deadline, and ask
+ * prefork_table_master when it passes. Ends with prefork_table_destroy, lanes
+ * closed before.
+ *   -ENOENT    no such lock file or segment: no master has made it yet
+ *   -EAGAIN    its first master is just making it
+ *   -EALREADY  this process has the store open already
+ *   -EBUSY     it is just being removed
+ *   -EPROTO    it is of another version, or is no table
+ *   -EACCES, -EINVAL, -ENOMEM  as prefork_table_adopt */
+int prefork_table_attach(const struct prefork_table_store *store, struct prefork_table **table_out);
+
+/* Opens a free lane of an attached table for the calling thread.
+ *   -EBUSY   all attached_producers lanes are in use, or their holders died and
+ *            the master has not repaired them yet
+ *   -EINVAL  the table was not attached; -ENOMEM */
+int prefork_table_open_attached_lane(struct prefork_table *table, struct prefork_lane **lane_out);
+
+/* Returns the lane number of attached producer `index` (from 0), or 0. */
+uint32_t prefork_table_attached_lane(const struct prefork_table *table, uint32_t index);
+
+/* Tells whether a durable table has a master now, and its pid (0: in a pid
+ * namespace that can't be seen from here). Any process that has it open.
+ *   -ESRCH   none; -EINVAL: the table is not durable */
+int prefork_table_master(const struct prefork_table *table, int *pid_out);
+
+/* Looks for dead attached producers and returns how many lanes, at most `max`,
+ * it has written to lanes_out, to be handed to prefork_table_repair. They are
+ * kept from everybody until then. The master calls it once a second or so (a
+ * pool does); never blocks.
+ *   -EPERM   this process is not the master */
+int prefork_table_look_for_dead(struct prefork_table *table, uint32_t *lanes_out, uint32_t max);
+
+/* Removes a durable table with all its jobs, unless somebody uses it. The lock
+ * file stays.
+ *   -ENOENT  there is none
+ *   -EBUSY   a process is its master, is attached, or holds a lane: the text
+ *            has its pid
+ *   -EALREADY, -EACCES, -EINVAL  as prefork_table_adopt */
+int prefork_table_remove(const struct prefork_table_store *store);
+
 /* Returns how many lanes the table has; they are numbered from 1. */
 uint32_t prefork_table_lanes(const struct prefork_table *table);
 
@@ -99,7 +213,8 @@ size_t prefork_table_reply_bytes(const struct prefork_table *table);
  *   -EINVAL  the table has no such lane
  *   -EBUSY   the lane is in use, or its last holder died and
  *            prefork_table_repair was not yet called for it
- *   -ENOMEM  no memory for the private part */
+ *   -ENOMEM  no memory for the private part
+ *   -ESTALE  a durable table has another master by now */
 int prefork_lane_open(struct prefork_table *table, uint32_t number, struct prefork_lane **lane_out);
 
 /* Leaves the table in order: hands back a claimed job, abandons reserved
@@ -232,6 +347,7 @@ void prefork_lane_interrupt(struct prefork_lane *lane);
  *   -ETIMEDOUT  none until the deadline
  *   -EINTR      prefork_lane_interrupt was called
  *   -EBUSY      the lane holds a job already
+ *   -ENOTSUP    the process came by key: it produces only
  *   -ECHILD     the lane belongs to the parent process */
 int prefork_lane_claim(struct prefork_lane *lane, uint64_t deadline_ns, struct prefork_job **job_out);
 
