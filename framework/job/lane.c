@@ -13,10 +13,8 @@
 #include "ipc/semaphore.h"
 #include "job/store.h"
 
-int pfk_lane_check(const struct prefork_lane *lane, const char *call)
+int pfk_lane_inherited(const char *call)
 {
-    if (PFK_LIKELY(lane->table != NULL))
-        return 0;
     return pfk_error(ECHILD, "%s: the lane belongs to the parent process; a child opens its own", call);
 }
 
@@ -72,16 +70,6 @@ void pfk_lane_forget(struct prefork_lane *lane, uint32_t index)
     lane->records[record->previous].next = record->next;
     lane->records[record->next].previous = record->previous;
     record->state = PFK_RECORD_NONE;
-}
-
-struct pfk_record *pfk_lane_find(const struct prefork_lane *lane, uint64_t job)
-{
-    const uint32_t index = pfk_job_index(job);
-
-    if (index >= lane->table->geometry.slots || lane->records[index].state == PFK_RECORD_NONE ||
-        lane->records[index].job != job)
-        return NULL;
-    return &lane->records[index];
 }
 
 bool pfk_lane_expects(const struct prefork_lane *lane)

@@ -49,8 +49,13 @@ struct prefork_lane {
     struct prefork_job job;
 };
 
+int pfk_lane_inherited(const char *call);
+
 /* 0, or -ECHILD with the text when the handle was inherited by a child. */
-int pfk_lane_check(const struct prefork_lane *lane, const char *call);
+static inline int pfk_lane_check(const struct prefork_lane *lane, const char *call)
+{
+    return PFK_LIKELY(lane->table != NULL) ? 0 : pfk_lane_inherited(call);
+}
 
 /* The same; and -ENOTSUP in a process that came by key. */
 int pfk_lane_check_family(const struct prefork_lane *lane, const char *call);
@@ -69,7 +74,15 @@ void pfk_lane_record(struct prefork_lane *lane, uint64_t job, enum pfk_record_st
 void pfk_lane_forget(struct prefork_lane *lane, uint32_t index);
 
 /* The record of `job` if the lane remembers exactly it, else NULL. */
-struct pfk_record *pfk_lane_find(const struct prefork_lane *lane, uint64_t job);
+static inline struct pfk_record *pfk_lane_find(const struct prefork_lane *lane, uint64_t job)
+{
+    const uint32_t index = pfk_job_index(job);
+
+    if (index >= lane->table->geometry.slots || lane->records[index].state == PFK_RECORD_NONE ||
+        lane->records[index].job != job)
+        return NULL;
+    return &lane->records[index];
+}
 
 /* Counters of the table itself, behind those of enum pfk_lane_counter. */
 enum pfk_table_counter_index {

@@ -35,7 +35,7 @@ static uint32_t layout_round_up(uint32_t bytes)
 
 static uint32_t layout_order(uint64_t cells)
 {
-    uint32_t order = 1;
+    uint32_t order = PFK_RING_ORDER_MIN;
 
     while ((UINT64_C(1) << order) < cells)
         order++;

@@ -35,9 +35,13 @@ struct pfk_ring_shm {
 struct pfk_ring {
     struct pfk_ring_shm *shm;
     pfk_atomic_u64 *cells;
-    uint32_t order;    /* log2 of the number of cells */
+    uint32_t order;    /* log2 of the number of cells, PFK_RING_ORDER_MIN at least */
     uint32_t patience; /* steps of one call before it gives up on a ring that keeps moving */
 };
+
+/* An index moves on where a line of so many cells ends; no ring is smaller. */
+#define PFK_RING_STRIDE 8
+#define PFK_RING_ORDER_MIN 3
 
 enum pfk_ring_put {
     PFK_RING_PUT,
@@ -47,47 +51,14 @@ enum pfk_ring_put {
 
 /* What peek saw: exact enough that remove never takes a later entry. */
 struct pfk_ring_entry {
+    pfk_atomic_u64 *at;
     uint64_t ticket;
     uint64_t cell;
     uint32_t index; /* unchecked: the caller compares it with its private slot count */
 };
 
-/* Makes the ring empty. Before anybody else maps it. */
-void pfk_ring_init(const struct pfk_ring *ring);
+/* -- cells, tickets and rounds ----------------------------------------------- */
 
-/* Appends a hint. Any participant. When it returns PFK_RING_PUT, a
- * read-modify-write of the calling thread has published the hint
- * (pfk_fence_after_rmw). */
-enum pfk_ring_put pfk_ring_put(const struct pfk_ring *ring, uint32_t index);
-
-/* Looks at the oldest entry; false when there is none. */
-bool pfk_ring_peek(const struct pfk_ring *ring, struct pfk_ring_entry *entry_out);
-
-/* Whether the entry is still where it was seen. */
-bool pfk_ring_holds(const struct pfk_ring *ring, const struct pfk_ring_entry *entry);
-
-/* Removes exactly this entry; harmless when somebody else already did. */
-void pfk_ring_remove(const struct pfk_ring *ring, const struct pfk_ring_entry *entry);
-
-/* The same for a ring that only the calling thread removes from. */
-void pfk_ring_remove_alone(const struct pfk_ring *ring, const struct pfk_ring_entry *entry);
-
-/* Removes the oldest entry if it names `index`: a dead claimer's leftover. */
-void pfk_ring_purge(const struct pfk_ring *ring, uint32_t index);
-
-/* The ticket of the oldest entry, or of the next one when there is none; and
- * the ticket that the next entry will get. Exact on a ring at rest. */
-uint64_t pfk_ring_first(const struct pfk_ring *ring);
-uint64_t pfk_ring_end(const struct pfk_ring *ring);
-
-/* Entries now, roughly: a gauge. */
-uint64_t pfk_ring_length(const struct pfk_ring *ring);
-
-/* Calls `visit` for the index of each entry, oldest first; bounded by the
- * number of cells. */
-void pfk_ring_walk(const struct pfk_ring *ring, void (*visit)(uint32_t index, void *context), void *context);
-
-/* Cells, tickets and rounds, for verify. */
 #define PFK_RING_EMPTY UINT32_C(0xffffff)
 
 static inline uint64_t pfk_ring_cell(uint64_t round, uint32_t index)
@@ -120,5 +91,124 @@ static inline uint64_t pfk_ring_round(const struct pfk_ring *ring, uint64_t tick
 {
     return ticket >> ring->order & ((UINT64_C(1) << 40) - 1);
 }
+
+/* The cell of a ticket while nothing was put there: less means that the last
+ * round's entry is still there, more that it was consumed already; of a full
+ * cell the round is the same and the index less. */
+static inline uint64_t pfk_ring_emptiness(const struct pfk_ring *ring, uint64_t ticket)
+{
+    return pfk_ring_cell(pfk_ring_round(ring, ticket), PFK_RING_EMPTY);
+}
+
+static inline bool pfk_ring_is_of_round(uint64_t cell, uint64_t emptiness)
+{
+    return cell >= emptiness - PFK_RING_EMPTY;
+}
+
+static inline bool pfk_ring_ends_line(uint64_t ticket)
+{
+    return ticket % PFK_RING_STRIDE == PFK_RING_STRIDE - 1;
+}
+
+/* -- the operations ------------------------------------------------------------ */
+
+/* Makes the ring empty. Before anybody else maps it. */
+void pfk_ring_init(const struct pfk_ring *ring);
+
+/* Moves an index up to `ticket`, unless it is there or somebody else moves it now. */
+void pfk_ring_advance(pfk_atomic_u64 *index, uint64_t ticket);
+
+/* What the two functions below do when the first line of cells does not tell. */
+enum pfk_ring_put pfk_ring_put_far(const struct pfk_ring *ring, uint32_t index);
+bool pfk_ring_peek_far(const struct pfk_ring *ring, struct pfk_ring_entry *entry_out);
+
+/* Appends a hint. Any participant. When it returns PFK_RING_PUT, a
+ * read-modify-write of the calling thread has published the hint
+ * (pfk_fence_after_rmw). */
+static inline enum pfk_ring_put pfk_ring_put(const struct pfk_ring *ring, uint32_t index)
+{
+    uint64_t tail = pfk_u64_load_acquire(&ring->shm->tail);
+    const uint64_t empty = pfk_ring_emptiness(ring, tail); /* of the whole line */
+
+    for (;; tail++) {
+        pfk_atomic_u64 *const at = pfk_ring_cell_at(ring, tail);
+        uint64_t cell = pfk_u64_load_acquire(at);
+
+        /* Filling is the publication: it releases the word's state to whoever peeks. */
+        if (cell == empty && pfk_u64_cas_acq_rel(at, &cell, empty - PFK_RING_EMPTY + index)) {
+            if (PFK_UNLIKELY(pfk_ring_ends_line(tail)))
+                pfk_ring_advance(&ring->shm->tail, tail + 1);
+            return PFK_RING_PUT;
+        }
+        if (PFK_UNLIKELY(!pfk_ring_is_of_round(cell, empty) || pfk_ring_ends_line(tail)))
+            return pfk_ring_put_far(ring, index);
+    }
+}
+
+/* Looks at the oldest entry; false when there is none. */
+static inline bool pfk_ring_peek(const struct pfk_ring *ring, struct pfk_ring_entry *entry_out)
+{
+    uint64_t head = pfk_u64_load_acquire(&ring->shm->head);
+    const uint64_t empty = pfk_ring_emptiness(ring, head); /* of the whole line */
+
+    for (;; head++) {
+        pfk_atomic_u64 *const at = pfk_ring_cell_at(ring, head);
+        const uint64_t cell = pfk_u64_load_acquire(at);
+
+        if (cell <= empty) {
+            entry_out->at = at;
+            entry_out->ticket = head;
+            entry_out->cell = cell;
+            entry_out->index = pfk_ring_cell_index(cell);
+            return cell != empty && PFK_LIKELY(pfk_ring_is_of_round(cell, empty));
+        }
+        if (PFK_UNLIKELY(pfk_ring_ends_line(head)))
+            return pfk_ring_peek_far(ring, entry_out);
+    }
+}
+
+/* Whether the entry is still where it was seen. */
+static inline bool pfk_ring_holds(const struct pfk_ring_entry *entry)
+{
+    return pfk_u64_load_acquire(entry->at) == entry->cell;
+}
+
+static inline uint64_t pfk_ring_emptied(uint64_t cell)
+{
+    return pfk_ring_cell(pfk_ring_cell_round(cell) + 1, PFK_RING_EMPTY);
+}
+
+/* Removes exactly this entry; harmless when somebody else already did. */
+static inline void pfk_ring_remove(const struct pfk_ring *ring, const struct pfk_ring_entry *entry)
+{
+    uint64_t cell = entry->cell;
+
+    (void)pfk_u64_cas_acq_rel(entry->at, &cell, pfk_ring_emptied(cell));
+    if (PFK_UNLIKELY(pfk_ring_ends_line(entry->ticket)))
+        pfk_ring_advance(&ring->shm->head, entry->ticket + 1);
+}
+
+/* The same for a ring that only the calling thread removes from. */
+static inline void pfk_ring_remove_alone(const struct pfk_ring *ring, const struct pfk_ring_entry *entry)
+{
+    pfk_u64_store_release(entry->at, pfk_ring_emptied(entry->cell));
+    if (PFK_UNLIKELY(pfk_ring_ends_line(entry->ticket)))
+        pfk_ring_advance(&ring->shm->head, entry->ticket + 1);
+}
+
+/* Removes the oldest entry if it names `index`: a dead claimer's leftover. */
+void pfk_ring_purge(const struct pfk_ring *ring, uint32_t index);
+
+/* The ticket of the oldest entry, or of the next one when there is none; and
+ * the ticket that the next entry will get. Exact on a ring at rest. */
+uint64_t pfk_ring_first(const struct pfk_ring *ring);
+uint64_t pfk_ring_end(const struct pfk_ring *ring);
+
+/* Entries now, roughly: a gauge. */
+uint64_t pfk_ring_length(const struct pfk_ring *ring);
+
+/* Calls `visit` for the index of each entry, oldest first; bounded by the
+ * number of cells. */
+void pfk_ring_walk(const struct pfk_ring *ring, void (*visit)(uint32_t index, void *context), void *context);
 
 #endif

@@ -38,7 +38,7 @@ static inline uint64_t pfk_take(const struct prefork_table *table, const struct 
         }
         at = &pfk_table_descriptor(table, entry.index)->word;
         word = pfk_u64_load_acquire(at);
-        if (PFK_UNLIKELY(!pfk_ring_holds(ring, &entry)))
+        if (PFK_UNLIKELY(!pfk_ring_holds(&entry)))
             continue; /* it left meanwhile, so the word may be of a later life */
         taken = take(word, lane);
         if (PFK_UNLIKELY(taken == 0)) {

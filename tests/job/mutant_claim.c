@@ -28,6 +28,6 @@ uint64_t mutant_job_id(const struct prefork_job *job);
 int mutant_job_hand_back(struct prefork_job *job);
 /* In claim_take this is the fault; claim_pass_on, which only peeks, is not reached in the mutant's role. */
 #define pfk_ring_peek                mutant_peek
-#define pfk_ring_holds(ring, entry)  ((void)(ring), (void)(entry), true)
+#define pfk_ring_holds(entry)        ((void)(entry), true)
 #define pfk_ring_remove(ring, entry) ((void)(ring), (void)(entry))
 #include "../../framework/job/claim.c"
