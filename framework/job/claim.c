@@ -55,9 +55,8 @@ static struct prefork_job *claim_open(struct prefork_lane *lane, uint32_t index,
 
 static bool claim_try(struct prefork_lane *lane, struct prefork_job **job_out)
 {
-    const struct prefork_table *const table = lane->table;
     uint32_t index;
-    const uint64_t word = pfk_take(table, &table->ready, pfk_take_claim, lane->number, &index);
+    const uint64_t word = pfk_take(lane->table, &lane->rings.ready, pfk_take_claim, lane->number, &index);
 
     if (word == 0)
         return false;
@@ -71,7 +70,7 @@ static void claim_pass_on(struct prefork_lane *lane)
 {
     struct pfk_ring_entry entry;
 
-    if (pfk_ring_peek(&lane->table->ready, &entry) && pfk_park_ring(&lane->table->work->ready_sem))
+    if (pfk_ring_peek(&lane->rings.ready, &entry) && pfk_park_ring(&lane->table->work->ready_sem))
         pfk_lane_tally(lane, PFK_COUNT_WOKEN);
 }
 
@@ -86,7 +85,7 @@ static int claim_wait(struct prefork_lane *lane, uint64_t deadline_ns, struct pr
             claim_pass_on(lane);
             return pfk_error_routine(ETIMEDOUT, "prefork_lane_claim: no job until the deadline");
         }
-        pfk_table_run_errand(lane->table);
+        pfk_table_run_errand(lane->table, &lane->rings);
         pfk_lane_tally(lane, PFK_COUNT_SLEPT);
         pfk_park_sleep(&lane->table->work->ready_sem, pfk_lane_nap_ns(lane, deadline_ns));
         if (claim_try(lane, job_out)) {
@@ -241,7 +240,7 @@ static bool claim_settle_complete(const struct prefork_job *job, uint64_t word, 
 
     if (pfk_word_state(word) == PFK_DONE)
         return pfk_table_announce(table, job->index, submitter, pfk_word_flags(word));
-    (void)pfk_table_put_free(table, job->index);
+    (void)pfk_rings_put_free(&job->lane->rings, job->index);
     return pfk_table_wake_room(table);
 }
 
@@ -296,7 +295,7 @@ PFK_EXPORT int prefork_job_hand_back(struct prefork_job *job)
     if (!claim_leave(job, claim_hand_back_state, &word))
         return claim_lost(job, "prefork_job_hand_back");
     pfk_lane_tally(lane, PFK_COUNT_HANDED_BACK);
-    (void)pfk_table_put_ready(lane->table, job->index);
+    (void)pfk_rings_put_ready(&lane->rings, job->index);
     if (pfk_park_ring(&lane->table->work->ready_sem))
         pfk_lane_tally(lane, PFK_COUNT_WOKEN);
     return 0;

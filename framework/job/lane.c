@@ -138,12 +138,11 @@ static void lane_leave(const struct prefork_lane *lane)
 /* What the last holder left in the waking channels would only wake in vain. */
 static void lane_reset_channels(struct prefork_lane *lane)
 {
-    const struct pfk_ring mailbox = pfk_table_mailbox(lane->table, lane->number);
     struct pfk_ring_entry entry;
 
     (void)pfk_semaphore_init(&lane->shm->sem, 0); /* also forgets sleepers that were killed in it */
-    for (uint64_t i = 0; i < pfk_ring_cells(&mailbox) && pfk_ring_peek(&mailbox, &entry); i++)
-        pfk_ring_remove(&mailbox, &entry);
+    for (uint64_t i = 0; i < pfk_ring_cells(&lane->mailbox) && pfk_ring_peek(&lane->mailbox, &entry); i++)
+        pfk_ring_remove(&lane->mailbox, &entry);
     pfk_u32_store_relaxed(&lane->shm->armed, 0);
     pfk_u32_store_relaxed(&lane->shm->rescan, 0);
     pfk_u32_store_relaxed(&lane->shm->starved, 0);
@@ -186,6 +185,8 @@ int pfk_lane_open(struct prefork_table *table, uint32_t number, struct prefork_l
     lane->table = table;
     lane->number = number;
     lane->shm = pfk_table_lane(table, number);
+    lane->rings = table->rings;
+    lane->mailbox = pfk_table_mailbox(table, number);
     rc = lane_take(lane);
     if (rc != 0) {
         lane_free(lane);

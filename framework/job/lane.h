@@ -24,9 +24,9 @@ struct prefork_job {
 enum pfk_record_state {
     PFK_RECORD_NONE,
     PFK_RECORD_RESERVED,
-    PFK_RECORD_WAITED,  /* submitted, to be waited for */
-    PFK_RECORD_NOTIFY,  /* submitted, its completion not yet given out */
-    PFK_RECORD_GIVEN    /* given out by prefork_lane_next, not yet collected */
+    PFK_RECORD_WAITED, /* submitted, to be waited for */
+    PFK_RECORD_NOTIFY, /* submitted, its completion not yet given out */
+    PFK_RECORD_GIVEN   /* given out by prefork_lane_next, not yet collected */
 };
 
 struct pfk_record {
@@ -42,9 +42,11 @@ struct prefork_lane {
     struct pfk_record *records; /* [slots] is the list's head; pages come with use */
     size_t records_bytes;
     uint32_t number;
-    uint32_t rescan_at;   /* the next record that a rescan looks at; `slots` when none runs */
-    bool wanted_room;     /* asked for room and not yet reserved since */
+    uint32_t rescan_at;         /* the next record that a rescan looks at; `slots` when none runs */
+    bool wanted_room;           /* asked for room and not yet reserved since */
     pfk_atomic_u32 interrupted; /* set by any thread, cleared by the call that returns -EINTR */
+    struct pfk_rings rings;
+    struct pfk_ring mailbox;
     struct pfk_magazine magazine;
     struct prefork_job job;
 };

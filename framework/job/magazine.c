@@ -62,7 +62,7 @@ void pfk_magazine_empty(struct prefork_lane *lane)
         if (spare == 0 || !pfk_u64_cas_acq_rel(magazine_word(lane->table, index), &spare,
                                                pfk_word_moved(spare, PFK_FREEING, lane->number)))
             continue;
-        (void)pfk_table_put_free(lane->table, index);
+        (void)pfk_rings_put_free(&lane->rings, index);
         (void)pfk_table_wake_room(lane->table);
     }
 }
@@ -72,8 +72,8 @@ void pfk_magazine_empty(struct prefork_lane *lane)
 /* Is told of a SPARE slot; true ends the search. */
 typedef bool magazine_visit_fn(pfk_atomic_u64 *at, uint64_t spare, uint32_t index, void *context);
 
-static bool magazine_search_lane(const struct prefork_table *table, uint32_t number,
-                                 magazine_visit_fn *visit, void *context)
+static bool magazine_search_lane(const struct prefork_table *table, uint32_t number, magazine_visit_fn *visit,
+                                 void *context)
 {
     const struct pfk_lane_shm *const lane = pfk_table_lane(table, number);
 

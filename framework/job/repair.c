@@ -79,8 +79,8 @@ static const uint64_t *repair_free_marks(struct repair *repair)
         return marks.bits;
     marks.bits = repair->in_free = repair_new_bits(marks.slots);
     if (marks.bits != NULL) {
-        pfk_ring_walk(&repair->view.free_hot, repair_mark, &marks);
-        pfk_ring_walk(&repair->view.free_cold, repair_mark, &marks);
+        pfk_ring_walk(&repair->view.rings.free_hot, repair_mark, &marks);
+        pfk_ring_walk(&repair->view.rings.free_cold, repair_mark, &marks);
     }
     return marks.bits;
 }
@@ -93,7 +93,7 @@ static const uint64_t *repair_ready_marks(struct repair *repair)
         return marks.bits;
     marks.bits = repair->in_ready = repair_new_bits(marks.slots);
     if (marks.bits != NULL)
-        pfk_ring_walk(&repair->view.ready, repair_mark, &marks);
+        pfk_ring_walk(&repair->view.rings.ready, repair_mark, &marks);
     return marks.bits;
 }
 
@@ -125,10 +125,10 @@ static void repair_settle(const struct repair *repair, uint32_t index, uint32_t 
 }
 
 /* Puts the entry that is owed, and settles. */
-static enum repair_step repair_put(const struct repair *repair, uint32_t index, uint32_t from, uint32_t owner)
+static enum repair_step repair_put(struct repair *repair, uint32_t index, uint32_t from, uint32_t owner)
 {
-    const bool put = from == PFK_FREEING ? pfk_table_put_free(&repair->view, index)
-                                         : pfk_table_put_ready(&repair->view, index);
+    const bool put = from == PFK_FREEING ? pfk_rings_put_free(&repair->view.rings, index)
+                                         : pfk_rings_put_ready(&repair->view.rings, index);
 
     if (!put)
         return REPAIR_DEFERRED; /* the ring kept moving */
@@ -167,8 +167,8 @@ static enum repair_step repair_free(struct repair *repair, uint32_t index, uint6
 static enum repair_step repair_reserved(struct repair *repair, uint32_t index, uint64_t seen)
 {
     /* Before the word leaves RESERVED: a second master still finds the debt. */
-    pfk_ring_purge(&repair->view.free_hot, index);
-    pfk_ring_purge(&repair->view.free_cold, index);
+    pfk_ring_purge(&repair->view.rings.free_hot, index);
+    pfk_ring_purge(&repair->view.rings.free_cold, index);
     return repair_free(repair, index, seen, &repair->report.freed);
 }
 
@@ -213,7 +213,7 @@ static enum repair_step repair_claimed(struct repair *repair, uint32_t index, ui
 
     /* Before the word leaves CLAIMED: afterwards a helper with a stale verdict
      * must not find the leftover and take it for the new entry. */
-    pfk_ring_purge(&repair->view.ready, index);
+    pfk_ring_purge(&repair->view.rings.ready, index);
     if (repair_used_up(repair, index, seen))
         return repair_bury(repair, index, seen);
     if (!pfk_u64_cas_acq_rel(repair_word(repair, index), &seen, queuing))
@@ -336,7 +336,7 @@ static void repair_wake_loops(const struct repair *repair)
 static void repair_wake_all(const struct repair *repair)
 {
     pfk_fence_seq_cst();
-    repair_post(repair, &repair->view.work->ready_sem, pfk_ring_length(&repair->view.ready));
+    repair_post(repair, &repair->view.work->ready_sem, pfk_ring_length(&repair->view.rings.ready));
     pfk_u32_store_relaxed(&repair->view.work->starved, 1); /* the dead one may have cleared it and woken nobody */
     repair_post(repair, &repair->view.work->room_sem, 1);
     repair_wake_loops(repair);
@@ -351,9 +351,9 @@ static int repair_open(struct repair *repair, const struct prefork_table *table,
 
     memset(repair, 0, sizeof(*repair));
     repair->view = *table;
-    repair->view.free_hot.patience = patience;
-    repair->view.free_cold.patience = patience;
-    repair->view.ready.patience = patience;
+    repair->view.rings.free_hot.patience = patience;
+    repair->view.rings.free_cold.patience = patience;
+    repair->view.rings.ready.patience = patience;
     /* What an earlier pass, or an earlier master, took over and did not finish. */
     repair->dead[0] |= UINT64_C(1) << PREFORK_LANE_MASTER;
     for (uint32_t i = 0; i < n_lanes; i++) {

@@ -34,7 +34,7 @@ static uint64_t ring_walk_on(pfk_atomic_u64 *index, uint64_t *from, uint64_t tic
     return *from;
 }
 
-enum pfk_ring_put pfk_ring_put_far(const struct pfk_ring *ring, uint32_t index)
+enum pfk_ring_put pfk_ring_put_far(struct pfk_ring *ring, uint32_t index)
 {
     uint64_t from = pfk_u64_load_acquire(&ring->shm->tail), tail = from;
 
@@ -46,6 +46,7 @@ enum pfk_ring_put pfk_ring_put_far(const struct pfk_ring *ring, uint32_t index)
         if (!pfk_ring_is_of_round(cell, empty))
             return PFK_RING_FULL; /* the last round's entry is still there */
         if (cell == empty && pfk_u64_cas_acq_rel(at, &cell, empty - PFK_RING_EMPTY + index)) {
+            ring->tail_seen = tail + 1;
             if (pfk_ring_ends_line(tail))
                 pfk_ring_advance(&ring->shm->tail, tail + 1);
             return PFK_RING_PUT;
@@ -55,7 +56,7 @@ enum pfk_ring_put pfk_ring_put_far(const struct pfk_ring *ring, uint32_t index)
     return PFK_RING_BUSY;
 }
 
-bool pfk_ring_peek_far(const struct pfk_ring *ring, struct pfk_ring_entry *entry_out)
+bool pfk_ring_peek_far(struct pfk_ring *ring, struct pfk_ring_entry *entry_out)
 {
     uint64_t from = pfk_u64_load_acquire(&ring->shm->head), head = from;
 
@@ -65,6 +66,7 @@ bool pfk_ring_peek_far(const struct pfk_ring *ring, struct pfk_ring_entry *entry
 
         if (cell <= empty) {
             *entry_out = (struct pfk_ring_entry){at, head, cell, pfk_ring_cell_index(cell)};
+            ring->head_seen = head;
             return cell != empty && pfk_ring_is_of_round(cell, empty);
         }
         head = ring_walk_on(&ring->shm->head, &from, head);
@@ -72,7 +74,7 @@ bool pfk_ring_peek_far(const struct pfk_ring *ring, struct pfk_ring_entry *entry
     return false;
 }
 
-void pfk_ring_purge(const struct pfk_ring *ring, uint32_t index)
+void pfk_ring_purge(struct pfk_ring *ring, uint32_t index)
 {
     struct pfk_ring_entry entry;
 
@@ -95,7 +97,8 @@ uint64_t pfk_ring_end(const struct pfk_ring *ring)
     uint64_t tail = pfk_u64_load_acquire(&ring->shm->tail);
 
     for (uint64_t step = 0; step < pfk_ring_cells(ring) + RING_LAG; step++, tail++) {
-        const uint64_t cell = pfk_u64_load_acquire(pfk_ring_cell_at(ring, tail)), empty = pfk_ring_emptiness(ring, tail);
+        const uint64_t cell = pfk_u64_load_acquire(pfk_ring_cell_at(ring, tail)),
+                       empty = pfk_ring_emptiness(ring, tail);
 
         if (cell == empty || !pfk_ring_is_of_round(cell, empty))
             break;

@@ -31,16 +31,19 @@ struct pfk_ring_shm {
     PFK_ALIGNED(PFK_CACHE_PAIR) pfk_atomic_u64 tail;
 };
 
-/* A process's view: the bounds are private and never read from the segment. */
+/* A thread's view: the bounds are private and never read from the segment. Each
+ * thread that puts or removes has its own, since it remembers where it was. */
 struct pfk_ring {
     struct pfk_ring_shm *shm;
     pfk_atomic_u64 *cells;
-    uint32_t order;    /* log2 of the number of cells, PFK_RING_ORDER_MIN at least */
-    uint32_t patience; /* steps of one call before it gives up on a ring that keeps moving */
+    uint32_t order;     /* log2 of the number of cells, PFK_RING_ORDER_MIN at least */
+    uint32_t patience;  /* steps of one call before it gives up on a ring that keeps moving */
+    uint64_t head_seen; /* all tickets before it were removed */
+    uint64_t tail_seen; /* all tickets before it were put */
 };
 
 /* An index moves on where a line of so many cells ends; no ring is smaller. */
-#define PFK_RING_STRIDE 8
+#define PFK_RING_STRIDE    8
 #define PFK_RING_ORDER_MIN 3
 
 enum pfk_ring_put {
@@ -110,6 +113,11 @@ static inline bool pfk_ring_ends_line(uint64_t ticket)
     return ticket % PFK_RING_STRIDE == PFK_RING_STRIDE - 1;
 }
 
+static inline uint64_t pfk_ring_later(uint64_t ticket, uint64_t other)
+{
+    return ticket > other ? ticket : other;
+}
+
 /* -- the operations ------------------------------------------------------------ */
 
 /* Makes the ring empty. Before anybody else maps it. */
@@ -119,15 +127,15 @@ void pfk_ring_init(const struct pfk_ring *ring);
 void pfk_ring_advance(pfk_atomic_u64 *index, uint64_t ticket);
 
 /* What the two functions below do when the first line of cells does not tell. */
-enum pfk_ring_put pfk_ring_put_far(const struct pfk_ring *ring, uint32_t index);
-bool pfk_ring_peek_far(const struct pfk_ring *ring, struct pfk_ring_entry *entry_out);
+enum pfk_ring_put pfk_ring_put_far(struct pfk_ring *ring, uint32_t index);
+bool pfk_ring_peek_far(struct pfk_ring *ring, struct pfk_ring_entry *entry_out);
 
 /* Appends a hint. Any participant. When it returns PFK_RING_PUT, a
  * read-modify-write of the calling thread has published the hint
  * (pfk_fence_after_rmw). */
-static inline enum pfk_ring_put pfk_ring_put(const struct pfk_ring *ring, uint32_t index)
+static inline enum pfk_ring_put pfk_ring_put(struct pfk_ring *ring, uint32_t index)
 {
-    uint64_t tail = pfk_u64_load_acquire(&ring->shm->tail);
+    uint64_t tail = pfk_ring_later(pfk_u64_load_acquire(&ring->shm->tail), ring->tail_seen);
     const uint64_t empty = pfk_ring_emptiness(ring, tail); /* of the whole line */
 
     for (;; tail++) {
@@ -136,6 +144,7 @@ static inline enum pfk_ring_put pfk_ring_put(const struct pfk_ring *ring, uint32
 
         /* Filling is the publication: it releases the word's state to whoever peeks. */
         if (cell == empty && pfk_u64_cas_acq_rel(at, &cell, empty - PFK_RING_EMPTY + index)) {
+            ring->tail_seen = tail + 1;
             if (PFK_UNLIKELY(pfk_ring_ends_line(tail)))
                 pfk_ring_advance(&ring->shm->tail, tail + 1);
             return PFK_RING_PUT;
@@ -146,9 +155,9 @@ static inline enum pfk_ring_put pfk_ring_put(const struct pfk_ring *ring, uint32
 }
 
 /* Looks at the oldest entry; false when there is none. */
-static inline bool pfk_ring_peek(const struct pfk_ring *ring, struct pfk_ring_entry *entry_out)
+static inline bool pfk_ring_peek(struct pfk_ring *ring, struct pfk_ring_entry *entry_out)
 {
-    uint64_t head = pfk_u64_load_acquire(&ring->shm->head);
+    uint64_t head = pfk_ring_later(pfk_u64_load_acquire(&ring->shm->head), ring->head_seen);
     const uint64_t empty = pfk_ring_emptiness(ring, head); /* of the whole line */
 
     for (;; head++) {
@@ -179,25 +188,27 @@ static inline uint64_t pfk_ring_emptied(uint64_t cell)
 }
 
 /* Removes exactly this entry; harmless when somebody else already did. */
-static inline void pfk_ring_remove(const struct pfk_ring *ring, const struct pfk_ring_entry *entry)
+static inline void pfk_ring_remove(struct pfk_ring *ring, const struct pfk_ring_entry *entry)
 {
     uint64_t cell = entry->cell;
 
     (void)pfk_u64_cas_acq_rel(entry->at, &cell, pfk_ring_emptied(cell));
+    ring->head_seen = entry->ticket + 1;
     if (PFK_UNLIKELY(pfk_ring_ends_line(entry->ticket)))
         pfk_ring_advance(&ring->shm->head, entry->ticket + 1);
 }
 
 /* The same for a ring that only the calling thread removes from. */
-static inline void pfk_ring_remove_alone(const struct pfk_ring *ring, const struct pfk_ring_entry *entry)
+static inline void pfk_ring_remove_alone(struct pfk_ring *ring, const struct pfk_ring_entry *entry)
 {
     pfk_u64_store_release(entry->at, pfk_ring_emptied(entry->cell));
+    ring->head_seen = entry->ticket + 1;
     if (PFK_UNLIKELY(pfk_ring_ends_line(entry->ticket)))
         pfk_ring_advance(&ring->shm->head, entry->ticket + 1);
 }
 
 /* Removes the oldest entry if it names `index`: a dead claimer's leftover. */
-void pfk_ring_purge(const struct pfk_ring *ring, uint32_t index);
+void pfk_ring_purge(struct pfk_ring *ring, uint32_t index);
 
 /* The ticket of the oldest entry, or of the next one when there is none; and
  * the ticket that the next entry will get. Exact on a ring at rest. */

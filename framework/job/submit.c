@@ -25,9 +25,9 @@ static uint64_t submit_take(struct prefork_lane *lane, uint32_t *index_out)
     uint64_t word = pfk_magazine_take(lane, index_out);
 
     if (word == 0)
-        word = pfk_take(table, &table->free_hot, pfk_take_reserve, lane->number, index_out);
+        word = pfk_take(table, &lane->rings.free_hot, pfk_take_reserve, lane->number, index_out);
     if (word == 0)
-        word = pfk_take(table, &table->free_cold, pfk_take_reserve, lane->number, index_out);
+        word = pfk_take(table, &lane->rings.free_cold, pfk_take_reserve, lane->number, index_out);
     if (word == 0)
         word = pfk_magazine_take_any(table, lane->number, index_out);
     return word;
@@ -60,7 +60,7 @@ static void submit_declare_starved(struct prefork_lane *lane)
 
 static void submit_pass_room_on(struct prefork_lane *lane)
 {
-    if (pfk_table_has_room(lane->table) && pfk_table_wake_room(lane->table))
+    if (pfk_table_has_room(lane->table, &lane->rings) && pfk_table_wake_room(lane->table))
         pfk_lane_tally(lane, PFK_COUNT_WOKEN);
 }
 
@@ -125,7 +125,7 @@ PFK_EXPORT int prefork_lane_want_room(struct prefork_lane *lane)
     lane->wanted_room = true;
     pfk_u32_store_relaxed(&lane->shm->starved, 1);
     submit_declare_starved(lane); /* releases the lane's own flag */
-    return pfk_table_has_room(lane->table) ? 1 : 0;
+    return pfk_table_has_room(lane->table, &lane->rings) ? 1 : 0;
 }
 
 /* -- submit ----------------------------------------------------------------- */
@@ -196,7 +196,7 @@ static int submit_publish(struct prefork_lane *lane, uint64_t job, const struct 
     pfk_u32_store_relaxed(&descriptor->request_bytes, (uint32_t)submission->request_bytes);
     pfk_u64_store_relaxed(&descriptor->submitted_ns, pfk_lane_stamps(queuing) ? prefork_clock_now_ns() : 0);
     pfk_u64_store_release(&descriptor->word, queuing);
-    (void)pfk_table_put_ready(lane->table, index);
+    (void)pfk_rings_put_ready(&lane->rings, index);
     pfk_lane_tally(lane, PFK_COUNT_SUBMITTED);
     if (pfk_park_ring(&lane->table->work->ready_sem))
         pfk_lane_tally(lane, PFK_COUNT_WOKEN);
@@ -266,7 +266,7 @@ static int submit_free(struct prefork_lane *lane, uint64_t job, uint32_t state, 
     if (PFK_LIKELY(spare))
         pfk_magazine_put(lane, index, freed);
     else
-        (void)pfk_table_put_free(lane->table, index);
+        (void)pfk_rings_put_free(&lane->rings, index);
     if (pfk_table_wake_room(lane->table))
         pfk_lane_tally(lane, PFK_COUNT_WOKEN);
     return 0;
@@ -325,7 +325,7 @@ PFK_EXPORT int prefork_lane_detach(struct prefork_lane *lane, uint64_t job)
         return -EINVAL;
     at = &pfk_table_descriptor(lane->table, pfk_job_index(job))->word;
     word = pfk_u64_load_acquire(at);
-    for (uint32_t step = 0; step < lane->table->ready.patience; step++) {
+    for (uint32_t step = 0; step < lane->table->rings.ready.patience; step++) {
         if (pfk_word_life(word) != pfk_job_life(job))
             break;
         if (pfk_word_state(word) == PFK_DONE)
@@ -372,7 +372,7 @@ static int submit_declare_wait(struct prefork_lane *lane, const struct pfk_recor
     pfk_atomic_u64 *const at = &pfk_table_descriptor(lane->table, pfk_job_index(record->job))->word;
     uint64_t word = pfk_u64_load_acquire(at);
 
-    for (uint32_t step = 0; step < lane->table->ready.patience; step++) {
+    for (uint32_t step = 0; step < lane->table->rings.ready.patience; step++) {
         if (pfk_word_life(word) != pfk_job_life(record->job))
             break;
         *word_out = word;
@@ -442,11 +442,11 @@ static bool submit_give(struct prefork_lane *lane, uint32_t index, struct prefor
 
 static bool submit_next_from_mailbox(struct prefork_lane *lane, struct prefork_result *result_out)
 {
-    const struct pfk_ring mailbox = pfk_table_mailbox(lane->table, lane->number);
+    struct pfk_ring *const mailbox = &lane->mailbox;
     struct pfk_ring_entry entry;
 
-    for (uint32_t step = 0; step < mailbox.patience && pfk_ring_peek(&mailbox, &entry); step++) {
-        pfk_ring_remove_alone(&mailbox, &entry);
+    for (uint32_t step = 0; step < mailbox->patience && pfk_ring_peek(mailbox, &entry); step++) {
+        pfk_ring_remove_alone(mailbox, &entry);
         if (submit_give(lane, entry.index, result_out))
             return true;
     }

@@ -19,6 +19,11 @@
  * it the segment is damaged, and giving up beats spinning. */
 #define TABLE_PATIENCE (UINT32_C(1) << 20)
 
+static struct pfk_ring table_ring(struct pfk_ring_shm *shm, void *cells, uint32_t order)
+{
+    return (struct pfk_ring){.shm = shm, .cells = cells, .order = order, .patience = TABLE_PATIENCE};
+}
+
 void pfk_table_map(struct prefork_table *table, const struct pfk_layout *layout)
 {
     unsigned char *const base = prefork_segment_address(table->work_segment);
@@ -29,20 +34,16 @@ void pfk_table_map(struct prefork_table *table, const struct pfk_layout *layout)
     table->lanes = (struct pfk_lane_shm *)(void *)(base + layout->lanes);
     table->descriptors = (struct pfk_descriptor_shm *)(void *)(base + layout->descriptors);
     table->payloads = base + layout->payloads;
-    table->free_hot = (struct pfk_ring){&table->work->free_hot, (pfk_atomic_u64 *)(void *)(base + layout->hot_cells),
-                                        table->geometry.hot_order, TABLE_PATIENCE};
-    table->free_cold =
-        (struct pfk_ring){&table->work->free_cold, (pfk_atomic_u64 *)(void *)(base + layout->cold_cells),
-                          table->geometry.cold_order, TABLE_PATIENCE};
-    table->ready = (struct pfk_ring){&table->work->ready, (pfk_atomic_u64 *)(void *)(base + layout->ready_cells),
-                                     table->geometry.cold_order, TABLE_PATIENCE};
+    table->rings.free_hot = table_ring(&table->work->free_hot, base + layout->hot_cells, table->geometry.hot_order);
+    table->rings.free_cold = table_ring(&table->work->free_cold, base + layout->cold_cells, table->geometry.cold_order);
+    table->rings.ready = table_ring(&table->work->ready, base + layout->ready_cells, table->geometry.cold_order);
 }
 
 struct pfk_ring pfk_table_mailbox(const struct prefork_table *table, uint32_t number)
 {
     struct pfk_lane_shm *const lane = pfk_table_lane(table, number);
 
-    return (struct pfk_ring){&lane->mailbox, lane->mailbox_cells, PFK_MAILBOX_ORDER, TABLE_PATIENCE};
+    return table_ring(&lane->mailbox, lane->mailbox_cells, PFK_MAILBOX_ORDER);
 }
 
 static int table_init_semaphores(const struct prefork_table *table)
@@ -56,15 +57,15 @@ static int table_init_semaphores(const struct prefork_table *table)
     return rc;
 }
 
-int pfk_table_init(const struct prefork_table *table)
+int pfk_table_init(struct prefork_table *table)
 {
     const int rc = table_init_semaphores(table);
 
     if (rc != 0)
         return rc;
-    pfk_ring_init(&table->free_hot);
-    pfk_ring_init(&table->free_cold);
-    pfk_ring_init(&table->ready);
+    pfk_ring_init(&table->rings.free_hot);
+    pfk_ring_init(&table->rings.free_cold);
+    pfk_ring_init(&table->rings.ready);
     for (uint32_t lane = 1; lane <= table->geometry.lanes; lane++) {
         const struct pfk_ring mailbox = pfk_table_mailbox(table, lane);
 
@@ -72,8 +73,8 @@ int pfk_table_init(const struct prefork_table *table)
     }
     for (uint32_t i = 0; i < table->geometry.slots; i++) {
         pfk_u64_store_relaxed(&pfk_table_descriptor(table, i)->word, pfk_word(PFK_FREE, 0, 0, PFK_NOBODY, 0));
-        if (pfk_ring_put(&table->free_hot, i) != PFK_RING_PUT)
-            (void)pfk_ring_put(&table->free_cold, i);
+        if (pfk_ring_put(&table->rings.free_hot, i) != PFK_RING_PUT)
+            (void)pfk_ring_put(&table->rings.free_cold, i);
     }
     pfk_u32_store_relaxed(&pfk_table_lane(table, PREFORK_LANE_MASTER)->in_use, 1);
     pfk_layout_publish(&table->work->geometry, &table->geometry, PFK_WORK_MAGIC);
@@ -232,22 +233,11 @@ PFK_EXPORT size_t prefork_table_reply_bytes(const struct prefork_table *table)
     return table->geometry.reply_bytes;
 }
 
-bool pfk_table_put_free(const struct prefork_table *table, uint32_t index)
-{
-    return pfk_ring_put(&table->free_hot, index) == PFK_RING_PUT ||
-           pfk_ring_put(&table->free_cold, index) == PFK_RING_PUT;
-}
-
-bool pfk_table_put_ready(const struct prefork_table *table, uint32_t index)
-{
-    return pfk_ring_put(&table->ready, index) == PFK_RING_PUT;
-}
-
-bool pfk_table_has_room(const struct prefork_table *table)
+bool pfk_table_has_room(const struct prefork_table *table, struct pfk_rings *rings)
 {
     struct pfk_ring_entry entry;
 
-    return pfk_ring_peek(&table->free_hot, &entry) || pfk_ring_peek(&table->free_cold, &entry) ||
+    return pfk_ring_peek(&rings->free_hot, &entry) || pfk_ring_peek(&rings->free_cold, &entry) ||
            pfk_magazine_any(table);
 }
 
@@ -293,16 +283,16 @@ bool pfk_table_wake_room(const struct prefork_table *table)
     return woken;
 }
 
-void pfk_table_run_errand(const struct prefork_table *table)
+void pfk_table_run_errand(const struct prefork_table *table, struct pfk_rings *rings)
 {
-    if (PFK_UNLIKELY(pfk_u32_load_relaxed(&table->work->starved) != 0) && pfk_table_has_room(table))
+    if (PFK_UNLIKELY(pfk_u32_load_relaxed(&table->work->starved) != 0) && pfk_table_has_room(table, rings))
         (void)pfk_table_wake_room(table);
 }
 
 static bool table_mail(const struct prefork_table *table, uint32_t index, uint32_t submitter)
 {
     struct pfk_lane_shm *const lane = pfk_table_lane(table, submitter);
-    const struct pfk_ring mailbox = pfk_table_mailbox(table, submitter);
+    struct pfk_ring mailbox = pfk_table_mailbox(table, submitter);
 
     if (pfk_ring_put(&mailbox, index) != PFK_RING_PUT)
         (void)pfk_u32_exchange_acq_rel(&lane->rescan, 1);

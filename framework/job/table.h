@@ -9,6 +9,11 @@
 #include "job/word.h"
 #include "prefork/segment.h"
 
+/* A thread's view of the table's rings. */
+struct pfk_rings {
+    struct pfk_ring free_hot, free_cold, ready;
+};
+
 struct prefork_table {
     struct pfk_geometry geometry;
     struct prefork_segment *control_segment;
@@ -18,7 +23,7 @@ struct prefork_table {
     struct pfk_lane_shm *lanes; /* lane 1 is lanes[0] */
     struct pfk_descriptor_shm *descriptors;
     unsigned char *payloads;
-    struct pfk_ring free_hot, free_cold, ready;
+    struct pfk_rings rings; /* to copy from, and to look at */
     int *wake_fds; /* wake_fds[lane], an eventfd each, -1 for attached lanes; [0] is unused. NULL in a process that
                       came by key, as is `control` */
     struct pfk_store *store; /* of a named table; else NULL */
@@ -37,7 +42,7 @@ static inline bool pfk_table_is_attached(const struct prefork_table *table)
 int pfk_table_prepare(struct prefork_table *table, const struct prefork_table_options *options,
                       struct pfk_layout *layout_out);
 void pfk_table_map(struct prefork_table *table, const struct pfk_layout *layout);
-int pfk_table_init(const struct prefork_table *table);
+int pfk_table_init(struct prefork_table *table);
 
 static inline struct pfk_descriptor_shm *pfk_table_descriptor(const struct prefork_table *table, uint32_t index)
 {
@@ -74,10 +79,17 @@ struct pfk_ring pfk_table_mailbox(const struct prefork_table *table, uint32_t nu
 /* Puts the entry that a FREEING slot owes into a free ring. Only its owner (for
  * a dead one the master) calls it, and once. False when the ring kept moving:
  * the debt stays. True: a read-modify-write of this thread published it. */
-bool pfk_table_put_free(const struct prefork_table *table, uint32_t index);
+static inline bool pfk_rings_put_free(struct pfk_rings *rings, uint32_t index)
+{
+    return PFK_LIKELY(pfk_ring_put(&rings->free_hot, index) == PFK_RING_PUT) ||
+           pfk_ring_put(&rings->free_cold, index) == PFK_RING_PUT;
+}
 
 /* The same for a QUEUING slot and the ready ring. */
-bool pfk_table_put_ready(const struct prefork_table *table, uint32_t index);
+static inline bool pfk_rings_put_ready(struct pfk_rings *rings, uint32_t index)
+{
+    return PFK_LIKELY(pfk_ring_put(&rings->ready, index) == PFK_RING_PUT);
+}
 
 /* Wakes those who wait for a free slot, if anybody does; after a
  * read-modify-write of this thread that made one free. True if one was woken. */
@@ -85,10 +97,10 @@ bool pfk_table_wake_room(const struct prefork_table *table);
 
 /* Before a claimer sleeps: wakes the loops that a process that came by key could
  * not wake by itself when it freed a slot. */
-void pfk_table_run_errand(const struct prefork_table *table);
+void pfk_table_run_errand(const struct prefork_table *table, struct pfk_rings *rings);
 
 /* Whether some slot is free: in a free ring, or in somebody's magazine. */
-bool pfk_table_has_room(const struct prefork_table *table);
+bool pfk_table_has_room(const struct prefork_table *table, struct pfk_rings *rings);
 
 /* Tells the submitter of a job that is DONE, as the word's flags ask for. True
  * if a system call woke somebody. `submitter` is checked here. */

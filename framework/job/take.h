@@ -23,7 +23,7 @@ static inline uint64_t pfk_take_claim(uint64_t word, uint32_t lane)
 /* Returns the word that it left and the slot's number, or 0 when there is none.
  * The entry is removed only after the word forbids it: if we die in between, it
  * is still at the head, and repair finds it there. */
-static inline uint64_t pfk_take(const struct prefork_table *table, const struct pfk_ring *ring, pfk_take_fn *take,
+static inline uint64_t pfk_take(const struct prefork_table *table, struct pfk_ring *ring, pfk_take_fn *take,
                                 uint32_t lane, uint32_t *index_out)
 {
     struct pfk_ring_entry entry;

@@ -190,12 +190,12 @@ static int verify_ring(const struct verify *verify, const struct pfk_ring *ring,
 
 static int verify_rings(const struct verify *verify)
 {
-    int broken = verify_ring(verify, &verify->table->free_hot, "free_hot", verify->in_free);
+    int broken = verify_ring(verify, &verify->table->rings.free_hot, "free_hot", verify->in_free);
 
     if (broken == 0)
-        broken = verify_ring(verify, &verify->table->free_cold, "free_cold", verify->in_free);
+        broken = verify_ring(verify, &verify->table->rings.free_cold, "free_cold", verify->in_free);
     if (broken == 0)
-        broken = verify_ring(verify, &verify->table->ready, "ready", verify->in_ready);
+        broken = verify_ring(verify, &verify->table->rings.ready, "ready", verify->in_ready);
     return broken;
 }
 

@@ -6,7 +6,7 @@
 #include "job/park.h"
 #include "mutants.h"
 
-static bool mutant_peek(const struct pfk_ring *ring, struct pfk_ring_entry *entry_out)
+static bool mutant_peek(struct pfk_ring *ring, struct pfk_ring_entry *entry_out)
 {
     if (!pfk_ring_peek(ring, entry_out))
         return false;

@@ -7,5 +7,5 @@
 #include "mutants.h"
 
 #define prefork_table_repair             mutant_repair_without_free_entry
-#define pfk_table_put_free(table, index) ((void)(table), (void)(index), true)
+#define pfk_rings_put_free(rings, index) ((void)(rings), (void)(index), true)
 #include "../../framework/job/repair.c"

@@ -7,5 +7,5 @@
 #include "mutants.h"
 
 #define prefork_table_repair              mutant_repair_without_ready_entry
-#define pfk_table_put_ready(table, index) ((void)(table), (void)(index), true)
+#define pfk_rings_put_ready(rings, index) ((void)(rings), (void)(index), true)
 #include "../../framework/job/repair.c"

@@ -7,12 +7,13 @@
 #include "job/park.h"
 #include "mutants.h"
 
-static bool mutant_put_ready(const struct prefork_table *table, uint32_t index)
+static bool mutant_put_ready(struct pfk_rings *rings, uint32_t index)
 {
-    pfk_atomic_u64 *const at = &pfk_table_descriptor(table, index)->word;
+    const struct prefork_lane *const lane = pfk_container_of(rings, struct prefork_lane, rings);
+    pfk_atomic_u64 *const at = &pfk_table_descriptor(lane->table, index)->word;
 
     pfk_u64_store_release(at, pfk_word_moved(pfk_u64_load_relaxed(at), PFK_READY, PFK_NOBODY));
-    return pfk_ring_put(&table->ready, index) == PFK_RING_PUT;
+    return pfk_ring_put(&rings->ready, index) == PFK_RING_PUT;
 }
 
 #define prefork_lane_submit         mutant_submit_ready_first
@@ -25,7 +26,7 @@ static bool mutant_put_ready(const struct prefork_table *table, uint32_t index)
 #define prefork_lane_detach         mutant_ready_first_detach
 #define prefork_lane_wait           mutant_ready_first_wait
 #define prefork_lane_next           mutant_ready_first_next
-#define pfk_table_put_ready         mutant_put_ready
+#define pfk_rings_put_ready         mutant_put_ready
 int mutant_ready_first_collect(struct prefork_lane *lane, uint64_t job);
 int mutant_ready_first_reserve(struct prefork_lane *lane, uint64_t deadline_ns, uint64_t *job_out);
 #include "../../framework/job/submit.c"

@@ -7,9 +7,9 @@
 #include "job/park.h"
 #include "mutants.h"
 
-static bool mutant_put_ready(const struct prefork_table *table, uint32_t index)
+static bool mutant_put_ready(struct pfk_rings *rings, uint32_t index)
 {
-    const struct pfk_ring *const ring = &table->ready;
+    const struct pfk_ring *const ring = &rings->ready;
     const uint64_t tail = pfk_ring_end(ring);
 
     pfk_u64_store_release(&ring->shm->tail, tail + 1);
@@ -27,7 +27,7 @@ static bool mutant_put_ready(const struct prefork_table *table, uint32_t index)
 #define prefork_lane_detach         mutant_tail_first_detach
 #define prefork_lane_wait           mutant_tail_first_wait
 #define prefork_lane_next           mutant_tail_first_next
-#define pfk_table_put_ready         mutant_put_ready
+#define pfk_rings_put_ready         mutant_put_ready
 int mutant_tail_first_collect(struct prefork_lane *lane, uint64_t job);
 int mutant_tail_first_reserve(struct prefork_lane *lane, uint64_t deadline_ns, uint64_t *job_out);
 #include "../../framework/job/submit.c"

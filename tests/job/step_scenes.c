@@ -418,7 +418,7 @@ static void die_without_entries(void)
     (void)stage_claim(lane);
     job = stage_put_silently(other, 2, 0);
     move(job, PFK_QUEUING, other->number);
-    pfk_ring_purge(&stage_table->ready, pfk_job_index(job));
+    pfk_ring_purge(&stage_table->rings.ready, pfk_job_index(job));
 }
 
 /* The same, the entry in the ring, or left at its head. */
@@ -429,7 +429,7 @@ static void die_with_entries(void)
 
     pfk_u64_store_release(word_of(first), pfk_word_claimed(pfk_u64_load_acquire(word_of(first)), lane->number));
     move(second, PFK_QUEUING, lane->number);
-    stage_expect(pfk_ring_peek(&stage_table->free_hot, &entry), "a free entry");
+    stage_expect(pfk_ring_peek(&stage_table->rings.free_hot, &entry), "a free entry");
     pfk_u64_store_release(word_of(entry.index),
                           pfk_word_reserved(pfk_u64_load_acquire(word_of(entry.index)), lane->number));
     move(3, PFK_FREEING, other->number); /* slot 3 of 4, the last in the ring */

@@ -84,7 +84,7 @@ static void move(uint64_t job, uint32_t state, uint32_t owner)
     pfk_u64_store_relaxed(at, pfk_word_moved(pfk_u64_load_relaxed(at), state, owner));
 }
 
-static void forget_entry(const struct pfk_ring *ring, uint64_t job)
+static void forget_entry(struct pfk_ring *ring, uint64_t job)
 {
     const uint64_t before = pfk_ring_length(ring);
 
@@ -187,7 +187,7 @@ START_TEST(reserved_with_its_leftover_entry)
     struct pfk_ring_entry entry;
     pfk_atomic_u64 *at;
 
-    ck_assert(pfk_ring_peek(&table->free_hot, &entry));
+    ck_assert(pfk_ring_peek(&table->rings.free_hot, &entry));
     at = &table->descriptors[entry.index].word;
     pfk_u64_store_relaxed(at, pfk_word_reserved(pfk_u64_load_relaxed(at), submitter->number));
     repair_dead(submitter);
@@ -200,7 +200,7 @@ START_TEST(queuing_without_its_entry)
 {
     const uint64_t id = put(PREFORK_SUBMIT_DETACHED);
 
-    forget_entry(&table->ready, id);
+    forget_entry(&table->rings.ready, id);
     move(id, PFK_QUEUING, submitter->number);
     repair_dead(submitter);
     expect_runs_once(id, 1);

@@ -10,10 +10,11 @@
 
 static struct pfk_ring_shm shm;
 static pfk_atomic_u64 cells[CELLS];
-static const struct pfk_ring ring = {&shm, cells, PFK_RING_ORDER_MIN, 1000};
+static struct pfk_ring ring;
 
 static void setup(void)
 {
+    ring = (struct pfk_ring){.shm = &shm, .cells = cells, .order = PFK_RING_ORDER_MIN, .patience = 1000};
     pfk_ring_init(&ring);
 }
 
