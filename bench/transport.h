@@ -25,9 +25,9 @@ struct transport {
     const char *name;
     /* Returns why the transport can't carry this, or NULL. */
     const char *(*refuses)(const struct shape *shape);
-    /* How many replies can wait for one producer without blocking a worker;
-     * the window is cut to it. NULL: as many as the window. */
-    uint32_t (*reply_room)(const struct shape *shape);
+    /* How many jobs of one producer can be in flight so that nobody blocks for
+     * ever; the window is cut to it. NULL: any number. */
+    uint32_t (*max_window)(const struct shape *shape);
     void *(*create)(const struct shape *shape);
     void (*destroy)(void *queue);
     /* Returns how often the participants that have closed their ends called
@@ -61,6 +61,12 @@ extern const struct transport transport_ring;
 extern const struct transport transport_ring_spin;
 extern const struct transport transport_ring_sem;
 extern const struct transport transport_mutex;
+extern const struct transport transport_pipe;
+extern const struct transport transport_stream;
+extern const struct transport transport_seqpacket;
+extern const struct transport transport_sysv_msg;
+extern const struct transport transport_posix_mq;
+extern const struct transport transport_futex;
 
 /* Says which call failed, and why, and ends the process. */
 __attribute__((noreturn)) void transport_fail(const char *transport, const char *call, int error);

@@ -37,6 +37,13 @@ static const char *table_refuses(const struct shape *shape)
     return NULL;
 }
 
+/* A slot holds its reply until that is collected: if all producers reserve while
+ * they hold all slots, none gets one. */
+static uint32_t table_max_window(const struct shape *shape)
+{
+    return 1 + (shape->slots - 1) / shape->producers;
+}
+
 static void *table_create(const struct shape *shape)
 {
     struct table_queue *const queue = transport_allocate("table", sizeof(*queue));
@@ -205,6 +212,7 @@ static void table_send_reply(void *handle)
 const struct transport transport_table = {
     .name = "table",
     .refuses = table_refuses,
+    .max_window = table_max_window,
     .create = table_create,
     .destroy = table_destroy,
     .futex_calls = table_futex_calls,
