@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -58,6 +59,18 @@ void pfk_fd_event_clear(int fd)
 
     do {
         got = read(fd, &value, sizeof(value));
+    } while (got < 0 && errno == EINTR);
+}
+
+void pfk_fd_event_reset(int fd)
+{
+    uint64_t value;
+    const struct iovec to = {&value, sizeof(value)};
+    ssize_t got;
+
+    (void)fcntl(fd, F_SETFL, O_NONBLOCK);
+    do {
+        got = preadv2(fd, &to, 1, -1, RWF_NOWAIT);
     } while (got < 0 && errno == EINTR);
 }
 

@@ -24,6 +24,10 @@ int pfk_fd_event_signal(int fd);
 /* Takes an eventfd back to 0. */
 void pfk_fd_event_clear(int fd);
 
+/* The same, and makes it non-blocking again, whoever has changed that. Never
+ * blocks, whatever others do to it meanwhile (Linux 5.8). */
+void pfk_fd_event_reset(int fd);
+
 /* Opens /dev/null on each of descriptors 0, 1 and 2 that is closed, so that no
  * socket gets such a number and no stray print reaches it. */
 int pfk_fd_open_standard(void);

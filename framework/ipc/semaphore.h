@@ -51,6 +51,12 @@ static inline void pfk_semaphore_post_untrusted(struct prefork_semaphore *semaph
     (void)syscall(SYS_futex, value, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
+/* Takes all tokens at once; sem_trywait repeats its compare-and-swap for as long as others change the value. */
+static inline void pfk_semaphore_empty_untrusted(struct prefork_semaphore *semaphore)
+{
+    (void)pfk_u32_exchange_acq_rel((pfk_atomic_u32 *)(void *)semaphore->opaque, 0);
+}
+
 /* Whether pfk_semaphore_post_untrusted knows this C library's sem_t: its first word is the value. */
 static inline bool pfk_semaphore_is_known(void)
 {

@@ -2,6 +2,7 @@
 /* The control segment and the upper layers' counters; see control.h. */
 #include "job/control.h"
 
+#include "base/fd.h"
 #include "job/lane.h"
 
 static struct pfk_seat_shm *control_seat(const struct prefork_table *table, uint32_t seat)
@@ -56,6 +57,17 @@ int pfk_control_enter_child(struct prefork_table *table)
     table->control = prefork_segment_address(table->control_segment);
     rc = prefork_segment_keep_from_children(table->control_segment);
     return rc != 0 ? rc : prefork_segment_keep_from_children(table->work_segment);
+}
+
+void pfk_table_leave_loops(struct prefork_table *table)
+{
+    table->leaves_loops = true;
+}
+
+void pfk_table_ring_loop(const struct prefork_table *table, uint32_t lane)
+{
+    if (pfk_table_is_lane(table, lane) && pfk_u32_load_relaxed(&pfk_table_lane(table, lane)->in_use) != 0)
+        (void)pfk_fd_event_signal(table->wake_fds[lane]);
 }
 
 void pfk_lane_count(struct prefork_lane *lane, enum pfk_lane_counter counter, uint64_t by)

@@ -30,6 +30,22 @@ struct pfk_seat {
 void pfk_control_set_phase(struct prefork_table *table, enum pfk_phase phase);
 void pfk_control_set_seat(struct prefork_table *table, uint32_t seat, const struct pfk_seat *status);
 
+/* From here on a repair in this process signals no eventfd: whoever shares the
+ * descriptor can fill it and make it block, and so hold up who writes. After
+ * each repair somebody else calls pfk_table_ring_loop for each lane. */
+void pfk_table_leave_loops(struct prefork_table *table);
+
+/* Wakes the loop of a lane that is in use, whatever it waits for. Any
+ * participant; may block when the eventfd was tampered with. */
+void pfk_table_ring_loop(const struct prefork_table *table, uint32_t lane);
+
+/* Makes a damaged table anew, in place, as it was when it was created. The
+ * master only, when no participant lives: lanes that are open somewhere are so
+ * no more.
+ *   -ENOTSUP  the table is durable
+ *   -EINVAL   a limit of the C library on semaphores */
+int pfk_table_rebuild(struct prefork_table *table);
+
 /* Anybody. A seat is read field by field: a hint for people and tests. */
 enum pfk_phase pfk_control_phase(const struct prefork_table *table);
 void pfk_control_seat(const struct prefork_table *table, uint32_t seat, struct pfk_seat *status_out);

@@ -31,10 +31,11 @@
 #define REPAIR_LANE_WORDS (4096 / 64)
 
 struct repair {
-    struct prefork_table view; /* a copy whose rings have little patience */
+    struct prefork_table view;  /* a copy whose rings have little patience */
     uint64_t dead[REPAIR_LANE_WORDS];
-    uint64_t *in_free, *in_ready; /* slots with an entry, read once, when first needed */
-    uint32_t spares; /* given back out of magazines */
+    uint64_t waited_for[REPAIR_LANE_WORDS]; /* lanes that wait for a job which is DONE */
+    uint64_t *in_free, *in_ready;           /* slots with an entry, read once, when first needed */
+    uint32_t spares;                        /* given back out of magazines */
     struct prefork_repair report;
 };
 
@@ -179,14 +180,13 @@ static bool repair_used_up(const struct repair *repair, uint32_t index, uint64_t
     return ((pfk_word_attempt(word) - hand_backs) & 255) >= repair->view.geometry.max_attempts;
 }
 
-/* The dead completer may have died between DONE and its announcement. Mailboxes
- * are told as a whole at the end; sleepers one by one here. */
-static void repair_wake_waiter(struct repair *repair, uint64_t word, uint32_t submitter)
+/* The dead completer may have died between DONE and its announcement. All are
+ * told at the end, each once, however many words name it. */
+static void repair_note_waiter(struct repair *repair, uint64_t word, uint32_t submitter)
 {
-    if (pfk_word_state(word) != PFK_DONE || (pfk_word_flags(word) & PFK_WAIT) == 0 ||
-        !pfk_table_is_lane(&repair->view, submitter))
-        return;
-    pfk_semaphore_post_untrusted(&pfk_table_lane(&repair->view, submitter)->sem);
+    if (pfk_word_state(word) == PFK_DONE && (pfk_word_flags(word) & PFK_WAIT) != 0 &&
+        pfk_table_is_lane(&repair->view, submitter))
+        repair->waited_for[submitter / 64] |= UINT64_C(1) << (submitter % 64);
 }
 
 static enum repair_step repair_bury(struct repair *repair, uint32_t index, uint64_t seen)
@@ -203,7 +203,7 @@ static enum repair_step repair_bury(struct repair *repair, uint32_t index, uint6
         return REPAIR_AGAIN;
     repair->report.buried++;
     /* Not the mailbox: every loop is told to rescan at the end, and a damaged mailbox would cost its full patience. */
-    repair_wake_waiter(repair, pfk_word_moved(seen, PFK_DONE, PFK_NOBODY), submitter);
+    repair_note_waiter(repair, pfk_word_moved(seen, PFK_DONE, PFK_NOBODY), submitter);
     return REPAIR_SETTLED;
 }
 
@@ -281,8 +281,19 @@ static enum repair_step repair_look(struct repair *repair, uint32_t index)
     }
     if (pfk_word_owner(word) != PFK_NOBODY && repair_is_dead(repair, pfk_word_owner(word)))
         return repair_of_owner(repair, index, word);
-    repair_wake_waiter(repair, word, submitter);
+    repair_note_waiter(repair, word, submitter);
     return REPAIR_SETTLED;
+}
+
+/* Each call that a ring was too much for halves what later ones spend on it:
+ * so a hostile ring costs a pass no more than twice the first patience and one
+ * step for each slot, not the full patience for each slot. */
+static void repair_lose_patience(struct pfk_ring *ring)
+{
+    if (PFK_LIKELY(!ring->gave_up))
+        return;
+    ring->gave_up = false;
+    ring->patience = (ring->patience + 1) / 2;
 }
 
 static void repair_slot(struct repair *repair, uint32_t index)
@@ -293,6 +304,9 @@ static void repair_slot(struct repair *repair, uint32_t index)
         step = repair_look(repair, index);
     if (step != REPAIR_SETTLED)
         repair->report.deferred++;
+    repair_lose_patience(&repair->view.rings.free_hot);
+    repair_lose_patience(&repair->view.rings.free_cold);
+    repair_lose_patience(&repair->view.rings.ready);
 }
 
 /* -- waking ------------------------------------------------------------------------- */
@@ -305,8 +319,7 @@ static void repair_post(const struct repair *repair, struct prefork_semaphore *s
 {
     const uint32_t lanes = repair->view.geometry.lanes;
 
-    for (uint32_t i = 0; i < lanes && pfk_semaphore_try(sem) == 0; i++)
-        continue;
+    pfk_semaphore_empty_untrusted(sem);
     if (tokens > lanes)
         tokens = lanes;
     do {
@@ -320,7 +333,9 @@ static void repair_wake_loops(const struct repair *repair)
         struct pfk_lane_shm *const lane = pfk_table_lane(&repair->view, number);
 
         if (repair_is_dead(repair, number)) {
-            pfk_u32_store_relaxed(&lane->starved, 0); /* it would swallow a wake-up; nobody opens the lane yet */
+            /* They would swallow a wake-up, and a hint; nobody opens the lane yet. */
+            pfk_u32_store_relaxed(&lane->starved, 0);
+            pfk_u32_store_relaxed(&lane->armed, 0);
             continue;
         }
         if (pfk_u32_load_relaxed(&lane->in_use) == 0)
@@ -328,14 +343,22 @@ static void repair_wake_loops(const struct repair *repair)
         pfk_u32_store_release(&lane->rescan, 1);
         (void)pfk_u32_exchange_acq_rel(&lane->armed, 0);
         pfk_u32_store_relaxed(&lane->starved, 0);
-        if (!pfk_table_is_attached_lane(&repair->view, number)) /* they sleep on their semaphores only */
+        if (!repair->view.leaves_loops && !pfk_table_is_attached_lane(&repair->view, number))
             (void)pfk_fd_event_signal(repair->view.wake_fds[number]);
     }
+}
+
+static void repair_wake_waiters(const struct repair *repair)
+{
+    for (uint32_t number = 1; number <= repair->view.geometry.lanes; number++)
+        if ((repair->waited_for[number / 64] >> (number % 64) & 1) != 0)
+            pfk_semaphore_post_untrusted(&pfk_table_lane(&repair->view, number)->sem);
 }
 
 static void repair_wake_all(const struct repair *repair)
 {
     pfk_fence_seq_cst();
+    repair_wake_waiters(repair);
     repair_post(repair, &repair->view.work->ready_sem, pfk_ring_length(&repair->view.rings.ready));
     pfk_u32_store_relaxed(&repair->view.work->starved, 1); /* the dead one may have cleared it and woken nobody */
     repair_post(repair, &repair->view.work->room_sem, 1);

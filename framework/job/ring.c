@@ -53,6 +53,7 @@ enum pfk_ring_put pfk_ring_put_far(struct pfk_ring *ring, uint32_t index)
         }
         tail = ring_walk_on(&ring->shm->tail, &from, tail);
     }
+    ring->gave_up = true;
     return PFK_RING_BUSY;
 }
 
@@ -71,6 +72,7 @@ bool pfk_ring_peek_far(struct pfk_ring *ring, struct pfk_ring_entry *entry_out)
         }
         head = ring_walk_on(&ring->shm->head, &from, head);
     }
+    ring->gave_up = true;
     return false;
 }
 

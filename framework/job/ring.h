@@ -40,6 +40,7 @@ struct pfk_ring {
     uint32_t patience;  /* steps of one call before it gives up on a ring that keeps moving */
     uint64_t head_seen; /* all tickets before it were removed */
     uint64_t tail_seen; /* all tickets before it were put */
+    bool gave_up;       /* patience ran out; for who asks */
 };
 
 /* An index moves on where a line of so many cells ends; no ring is smaller. */

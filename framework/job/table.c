@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -177,6 +178,17 @@ PFK_EXPORT int prefork_table_create(const struct prefork_table_options *options,
     }
     *table_out = table;
     return 0;
+}
+
+int pfk_table_rebuild(struct prefork_table *table)
+{
+    if (table->store != NULL)
+        return pfk_error(ENOTSUP, "the job table is durable: its jobs are not thrown away unasked; remove it with "
+                                  "prefork_table_remove, or look at it first");
+    memset((void *)table->work, 0, (size_t)(table->payloads - (unsigned char *)table->work));
+    for (uint32_t lane = 1; lane <= table->geometry.lanes; lane++)
+        pfk_fd_event_reset(table->wake_fds[lane]);
+    return pfk_table_init(table);
 }
 
 PFK_EXPORT void prefork_table_destroy(struct prefork_table **table)

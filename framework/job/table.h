@@ -27,6 +27,7 @@ struct prefork_table {
     int *wake_fds; /* wake_fds[lane], an eventfd each, -1 for attached lanes; [0] is unused. NULL in a process that
                       came by key, as is `control` */
     struct pfk_store *store; /* of a named table; else NULL */
+    bool leaves_loops; /* repair wakes no loops: somebody else does */
 };
 
 /* Whether this process came by key: no control segment, no eventfds. */
