@@ -73,8 +73,20 @@ enum prefork_pool_option {
     PREFORK_POOL_READY_MS = 10,         /* a worker not ready by then is killed; default 30,000 */
     PREFORK_POOL_BACKLOG = 11,          /* of each listening socket, 1 ... 65,535; default 4,096 (the kernel's
                                            net.core.somaxconn caps it) */
-    PREFORK_POOL_ALLOW_THREADS = 12     /* 0 or 1; default 0. With 1, run and start fork although other threads
+    PREFORK_POOL_ALLOW_THREADS = 12,    /* 0 or 1; default 0. With 1, run and start fork although other threads
                                            live: these must hold no lock that a handler takes, malloc's excepted */
+    PREFORK_POOL_ON_DAMAGE = 13         /* enum prefork_damage; default PREFORK_DAMAGE_REBUILD */
+};
+
+/* What the master does about a job table that holds what no participant writes,
+ * or that repair can't bring to rest (some worker wrote where it must not). It
+ * notices at the repair that follows a worker's death. Either way all workers
+ * are killed first, and the accepted jobs are lost. */
+enum prefork_damage {
+    PREFORK_DAMAGE_REBUILD = 0, /* makes the table anew and goes on; again within a minute not before 100 ms,
+                                   200 ms, ... 30 s have passed. A producer's calls on jobs of old give
+                                   -ESTALE. The shared region of prefork_pool_share stays as it is */
+    PREFORK_DAMAGE_STOP = 1     /* stops the pool; run and wait return -ENOTRECOVERABLE */
 };
 
 /* Sets an option. -EINVAL: no such option, or out of range (the text has the
@@ -157,6 +169,8 @@ int prefork_pool_on_ready(struct prefork_pool *pool, prefork_ready_fn ready, voi
  * by SIGTERM, SIGINT or prefork_pool_stop. Returns 0 after a graceful stop.
  *   -ETIMEDOUT  the drain limit passed, or a second signal came: workers were
  *               killed, or jobs were left; the text says how many
+ *   -ENOTRECOVERABLE  the job table was damaged (PREFORK_POOL_ON_DAMAGE), or
+ *               found damaged in the stop
  *   -EINVAL     nothing to do: no handler and no listener
  *   -EBUSY      other threads live (the text says how many), or run already
  *   and errors of prefork_table_create, fork(2) of the first worker excepted:
@@ -202,6 +216,8 @@ struct prefork_pool_statistics {
     uint64_t workers_forked; /* since the start */
     uint64_t workers_lost;   /* of these, ended without being told to */
     uint32_t workers_ready;  /* now */
+    uint64_t rebuilds;       /* times that a damaged job table was made anew; counts of jobs, connections and
+                                bytes begin at 0 then */
 };
 
 /* Fills *statistics_out; also after run returned, until destroy. -ESRCH: the

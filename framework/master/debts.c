@@ -2,15 +2,20 @@
 #include "master/debts.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "master/damage.h"
 #include "master/state.h"
 
-/* Passes over a table that nobody else touches: one is enough, unless the
- * table was damaged. */
-#define DEBTS_PASSES_ALONE_MAX 16
+/* A slot is deferred when it moved under the master's hands time and again. A
+ * living participant does that once in a lifetime, not pass after pass: so many
+ * passes in a row, over 0.63 s, mean a damaged table, or one that is being
+ * damaged. The waits are one tick, two, four, ... */
+#define DEBTS_DEFERRALS_MAX 7
 
 int pfk_debts_open(struct pfk_master *master)
 {
@@ -44,50 +49,82 @@ static uint32_t debts_collect_lanes(struct pfk_master *master)
     return n;
 }
 
-static void debts_clean(struct pfk_master *master)
+void pfk_debts_forget(struct pfk_master *master)
 {
     for (uint32_t i = 0; i < master->nursery.n_children; i++)
         master->nursery.children[i].dirty = false;
     master->parent_dirty = false;
+    master->deferrals = 0;
 }
 
-static void debts_log(const struct prefork_repair *repair)
+/* The master writes to no eventfd: whoever shares the descriptor can have filled
+ * it and made it block. A worker's main thread does it for the worker's own
+ * loops and the producers'; SIGHUP tells it, and a signal never blocks. */
+static void debts_wake_loops(const struct pfk_master *master)
+{
+    for (uint32_t i = 0; i < master->nursery.n_children; i++)
+        pfk_spawn_signal(&master->nursery.children[i], SIGHUP);
+}
+
+/* While nobody is alive a repaired table is at rest and can be judged as a whole. Producers outside of the pool may
+ * be at work in it unless this process is the one that set it up. */
+static bool debts_are_alone(const struct pfk_master *master)
+{
+    return pfk_master_living(master) == 0 && master->settings->parent_pid == 0;
+}
+
+static void debts_judge(struct pfk_master *master, const struct prefork_repair *repair)
+{
+    if (repair->suspect > 0)
+        pfk_damage_declare(master, "words hold what no participant writes");
+    else if (repair->deferred > 0 && master->deferrals >= DEBTS_DEFERRALS_MAX)
+        pfk_damage_declare(master, "repair comes to no end");
+    else if (repair->deferred == 0 && debts_are_alone(master) &&
+             prefork_table_verify(master->settings->worker.table) > 0)
+        pfk_damage_declare(master, prefork_last_error());
+}
+
+static uint64_t debts_take_note(struct pfk_master *master, const struct prefork_repair *repair, uint64_t ended_ns)
 {
     if (repair->buried > 0)
         pfk_log(PREFORK_LOG_ERROR, "%u jobs given up: as many workers as PREFORK_POOL_MAX_ATTEMPTS died with each",
                 repair->buried);
-    if (repair->suspect > 0)
-        pfk_log(PREFORK_LOG_ERROR, "%u words of the job table hold what no participant writes: it was damaged",
-                repair->suspect);
+    if (repair->deferred == 0)
+        pfk_debts_forget(master);
+    else
+        master->deferrals++;
+    debts_judge(master, repair);
+    if (master->damaged || repair->deferred == 0)
+        return PREFORK_NO_DEADLINE;
+    master->repair_due_ns = ended_ns + (PFK_MASTER_TICK_NS << (master->deferrals - 1));
+    return master->repair_due_ns;
 }
 
 uint64_t pfk_debts_turn(struct pfk_master *master, uint64_t now_ns)
 {
     struct prefork_repair repair = {.size = sizeof(repair)};
     const uint32_t n = debts_collect_lanes(master);
-    int rc;
+    uint64_t ended_ns;
 
-    if (n == 0)
+    if (n == 0 || master->damaged)
         return PREFORK_NO_DEADLINE;
-    if (pfk_master_living(master) == 0)
-        master->passes_alone++;
-    rc = prefork_table_repair(master->settings->worker.table, master->lanes, n, &repair);
-    if (rc != 0) {
+    if (now_ns < master->repair_due_ns)
+        return master->repair_due_ns;
+    if (prefork_table_repair(master->settings->worker.table, master->lanes, n, &repair) != 0) {
         pfk_log(PREFORK_LOG_ERROR, "the lanes of the dead can't be repaired: %s", prefork_last_error());
-        debts_clean(master); /* it will not go better the next time; their lanes tell when they are opened */
+        pfk_debts_forget(master); /* it will not go better the next time; their lanes tell when they are opened */
         return PREFORK_NO_DEADLINE;
     }
-    debts_log(&repair);
-    if (repair.deferred != 0)
-        return now_ns + PFK_MASTER_TICK_NS;
-    debts_clean(master);
-    master->passes_alone = 0;
-    return PREFORK_NO_DEADLINE;
+    debts_wake_loops(master);
+    ended_ns = prefork_clock_now_ns();
+    /* However fast workers die, repairs take no more than half of a processor. */
+    master->repair_due_ns = ended_ns + (ended_ns - now_ns);
+    return debts_take_note(master, &repair, ended_ns);
 }
 
 bool pfk_debts_settled(const struct pfk_master *master)
 {
-    if (master->passes_alone >= DEBTS_PASSES_ALONE_MAX)
+    if (master->damaged)
         return true;
     for (uint32_t i = 0; i < master->nursery.n_children; i++)
         if (master->nursery.children[i].dirty)

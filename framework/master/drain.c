@@ -83,7 +83,7 @@ static uint32_t drain_jobs_left(const struct pfk_master *master)
 
 bool pfk_drain_wants_worker(const struct pfk_master *master)
 {
-    if (master->killed > 0 || master->hasty || master->drained_in_vain)
+    if (master->killed > 0 || master->hasty || master->drained_in_vain || master->damaged)
         return false;
     if (prefork_clock_now_ns() >= master->drain_deadline_ns || pfk_master_living(master) > 0)
         return false;
@@ -102,8 +102,18 @@ static int drain_result_unkilled(const struct pfk_master *master)
                      left, (unsigned long long)master->settings->drain_ms);
 }
 
+static int drain_result_damaged(const struct pfk_master *master)
+{
+    return pfk_error(ENOTRECOVERABLE,
+                     "prefork_pool_run: the job table was damaged%s; jobs may be lost: look for a handler that writes "
+                     "outside of its buffers, and run the pool again",
+                     master->given_up ? ", the pool was stopped" : " when the pool stopped");
+}
+
 int pfk_drain_result(const struct pfk_master *master)
 {
+    if (master->given_up || (master->damaged && master->killed == 0))
+        return drain_result_damaged(master);
     if (master->killed == 0)
         return drain_result_unkilled(master);
     if (master->hasty)

@@ -12,7 +12,7 @@ struct pfk_master;
 /* Who asked. Each is counted for itself: a service manager, or a terminal, that
  * signals the whole group reaches the master and the program that started it,
  * and the program passes it on by prefork_pool_stop. That is one wish. */
-enum pfk_drain_source { PFK_DRAIN_SIGNAL, PFK_DRAIN_CALL, PFK_DRAIN_PARENT, PFK_DRAIN_SOURCES };
+enum pfk_drain_source { PFK_DRAIN_SIGNAL, PFK_DRAIN_CALL, PFK_DRAIN_PARENT, PFK_DRAIN_DAMAGE, PFK_DRAIN_SOURCES };
 
 /* One request to stop; the second one of the same source kills. */
 void pfk_drain_request(struct pfk_master *master, enum pfk_drain_source source, const char *why);

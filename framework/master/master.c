@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "master/damage.h"
 #include "master/debts.h"
 #include "master/drain.h"
 #include "master/seats.h"
@@ -97,13 +98,14 @@ static uint64_t master_sooner(uint64_t one_ns, uint64_t other_ns)
 }
 
 /* The order matters: repair before a seat is filled, and the end is looked for
- * when both are done. */
+ * when all is done. */
 static uint64_t master_take_turns(struct pfk_master *master)
 {
     const uint64_t now_ns = prefork_clock_now_ns();
     uint64_t next_ns = master_look_for_parent(master, now_ns);
 
     next_ns = master_sooner(next_ns, pfk_debts_turn(master, now_ns));
+    next_ns = master_sooner(next_ns, pfk_damage_turn(master, now_ns));
     next_ns = master_sooner(next_ns, pfk_seats_turn(master, now_ns));
     return master_sooner(next_ns, pfk_drain_turn(master, now_ns));
 }
@@ -169,6 +171,7 @@ static void master_serve(struct pfk_master *master)
 
 static int master_run_loop(struct pfk_master *master)
 {
+    pfk_table_leave_loops(master->settings->worker.table);
     master->loop = ev_loop_new(EVBACKEND_POLL | EVFLAG_NOENV);
     if (master->loop == NULL)
         return pfk_error(ENOMEM, "prefork_pool_run: libev gives no loop on poll(2)");

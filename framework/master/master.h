@@ -7,6 +7,7 @@
 #define PFK_MASTER_MASTER_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -21,6 +22,7 @@ struct pfk_master_settings {
     uint32_t outside_producers;
     uint64_t drain_ms;
     uint64_t ready_ms;
+    bool stop_on_damage;          /* don't make a damaged table anew */
     int stop_fd;                  /* eventfd: each unit is a request to stop */
     int parent_pidfd;             /* of the process that started the pool; -1: none */
     pid_t parent_pid;             /* its pid, watched when there is no pidfd; 0: nobody is watched */

@@ -19,6 +19,8 @@
 
 /* How often deaths are looked for among workers without a pidfd. */
 #define SEATS_LOOK_NS PFK_NS_PER_S
+/* A worker has two things to report, once each. */
+#define SEATS_REPORTS_MAX 8
 
 static uint64_t seats_sooner(uint64_t one_ns, uint64_t other_ns)
 {
@@ -66,7 +68,8 @@ static void seats_take_report(struct pfk_master *master, struct pfk_child *child
         child->drained = true;
 }
 
-/* Reads one bounded piece; false at the end of the pipe, or when it is broken. */
+/* Reads one bounded piece; false at the end of the pipe, or when it is broken,
+ * or for a worker that will not cease: it would keep the master busy. */
 static bool seats_read_report(struct pfk_master *master, struct pfk_child *child)
 {
     char bytes[16];
@@ -77,6 +80,13 @@ static bool seats_read_report(struct pfk_master *master, struct pfk_child *child
     got = read(child->report_fd, bytes, sizeof(bytes));
     for (ssize_t i = 0; i < got; i++)
         seats_take_report(master, child, bytes[i]);
+    child->reports += got > 0 ? (uint32_t)got : 0;
+    if (child->reports > SEATS_REPORTS_MAX && child->pid != 0) {
+        pfk_log(PREFORK_LOG_WARNING, "worker %u (pid %ld) reports more than there is to tell: killed", child->seat,
+                (long)child->pid);
+        pfk_spawn_kill(child);
+        return false;
+    }
     return got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
@@ -125,7 +135,8 @@ static void seats_judge_life(struct pfk_master *master, struct pfk_child *child,
         master->drained_in_vain = true;
         pfk_log(PREFORK_LOG_ERROR, "jobs that wait can't be claimed: the table was damaged; they are left");
     }
-    child->failures = pfk_policy_failures(child->failures, &life);
+    if (!master->damaged) /* or else it was killed for no fault that is known to be its own */
+        child->failures = pfk_policy_failures(child->failures, &life);
     delay_ms = pfk_policy_delay_ms(child->failures);
     child->due_ns = prefork_deadline_after_ms(delay_ms);
     seats_log_death(child, status, life.in_order || child->doomed, delay_ms);
@@ -214,7 +225,7 @@ static void seats_fill(struct pfk_master *master, struct pfk_child *child, uint6
 static uint32_t seats_wanted(const struct pfk_master *master)
 {
     if (master->phase == PFK_PHASE_RUNNING)
-        return master->nursery.n_children;
+        return master->damaged ? 0 : master->nursery.n_children;
     return pfk_drain_wants_worker(master) ? 1 : 0;
 }
 

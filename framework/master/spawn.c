@@ -81,6 +81,7 @@ static void spawn_enter(struct pfk_nursery *nursery, struct pfk_child *child, pi
     if (child->pidfd < 0)
         child->pidfd = -1;
     child->incarnation++;
+    child->reports = 0;
     child->ready = child->drained = child->doomed = false;
     child->started_ns = prefork_clock_now_ns();
     pfk_u64_bump_relaxed(&tally->forked, 1);

@@ -21,6 +21,7 @@ struct pfk_child {
     pid_t pid;            /* 0: the seat is empty */
     int pidfd;            /* -1: none; the death is learnt from SIGCHLD */
     int report_fd;        /* -1: none, or at its end */
+    uint32_t reports;     /* bytes that it has reported */
     bool ready;
     bool drained;
     bool doomed;      /* was sent SIGKILL */

@@ -29,8 +29,15 @@ struct pfk_master {
     /* debts.c */
     uint32_t *lanes; /* room for the numbers of all lanes that can be in debt */
     bool parent_dead;
-    bool parent_dirty;     /* the outside producers' lanes wait for repair */
-    uint32_t passes_alone; /* repairs while nobody else was alive to disturb them */
+    bool parent_dirty;      /* the outside producers' lanes wait for repair */
+    uint32_t deferrals;     /* repairs in a row that left something to do */
+    uint64_t repair_due_ns; /* no repair before */
+
+    /* damage.c */
+    bool damaged;      /* no word of the table is believed any more */
+    bool given_up;     /* the pool stops because of it */
+    uint32_t rebuilds; /* in a row */
+    uint64_t rebuilt_ns;
 
     /* drain.c */
     enum pfk_phase phase;

@@ -9,11 +9,13 @@
 /* field  | writer | readers | order   | if the owner dies here
  * forked | master | starter | relaxed | exact to within one
  * lost   | master | starter | relaxed | exact to within one
+ * rebuilt| master | starter | relaxed | exact to within one
  * ready  | master | starter | relaxed | stale; the starter knows of the death */
 struct pfk_tally_shm {
-    pfk_atomic_u64 forked; /* workers, since the start */
-    pfk_atomic_u64 lost;   /* of these, ended without being told to */
-    pfk_atomic_u32 ready;  /* workers that are ready now */
+    pfk_atomic_u64 forked;  /* workers, since the start */
+    pfk_atomic_u64 lost;    /* of these, ended without being told to */
+    pfk_atomic_u64 rebuilt; /* times that a damaged table was made anew */
+    pfk_atomic_u32 ready;   /* workers that are ready now */
 };
 
 #endif

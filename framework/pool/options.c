@@ -20,7 +20,8 @@
     X(DRAIN_MS, 0, 86400000, 30000)                                                                                    \
     X(READY_MS, 1, 86400000, 30000)                                                                                    \
     X(BACKLOG, 1, 65535, 4096)                                                                                         \
-    X(ALLOW_THREADS, 0, 1, 0)
+    X(ALLOW_THREADS, 0, 1, 0)                                                                                          \
+    X(ON_DAMAGE, 0, 1, PREFORK_DAMAGE_REBUILD)
 
 struct option {
     const char *name;

@@ -179,6 +179,7 @@ static struct pfk_master_settings run_settings(struct prefork_pool *pool)
         .outside_producers = (uint32_t)pool->options[PREFORK_POOL_OUTSIDE_PRODUCERS],
         .drain_ms = pool->options[PREFORK_POOL_DRAIN_MS],
         .ready_ms = pool->options[PREFORK_POOL_READY_MS],
+        .stop_on_damage = pool->options[PREFORK_POOL_ON_DAMAGE] == PREFORK_DAMAGE_STOP,
         .stop_fd = (int)pfk_u32_load_relaxed(&pool->stop_fd),
         .parent_pidfd = -1,
         .tally = pool->tally,

@@ -49,6 +49,7 @@ PFK_EXPORT int prefork_pool_statistics(const struct prefork_pool *pool, struct p
     full.buried = table.buried;
     full.workers_forked = pfk_u64_load_relaxed(&pool->tally->forked);
     full.workers_lost = pfk_u64_load_relaxed(&pool->tally->lost);
+    full.rebuilds = pfk_u64_load_relaxed(&pool->tally->rebuilt);
     full.workers_ready = pfk_u32_load_relaxed(&pool->tally->ready);
     return statistics_give(statistics_out, statistics_out->size, &full, sizeof(full), call);
 }

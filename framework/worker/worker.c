@@ -64,7 +64,8 @@ static void worker_block_signals_for_threads(void)
 
 /* The main thread takes other signals as the program had it. SIGINT and SIGHUP
  * of a terminal reach the whole process group: the master decides what they
- * mean, so workers leave them pending. */
+ * mean, so workers leave SIGINT pending. SIGHUP is the master's word that it has
+ * repaired the table; one too many is a look in vain. */
 static void worker_set_signals_for_main(const sigset_t *program_mask)
 {
     sigset_t blocked = *program_mask;
@@ -79,21 +80,39 @@ static void worker_set_signals_for_main(const sigset_t *program_mask)
 
 static int worker_open_signal_fd(int *fd_out)
 {
-    sigset_t terminate;
+    sigset_t taken;
 
-    (void)sigemptyset(&terminate);
-    (void)sigaddset(&terminate, SIGTERM);
-    *fd_out = signalfd(-1, &terminate, SFD_CLOEXEC | SFD_NONBLOCK);
+    (void)sigemptyset(&taken);
+    (void)sigaddset(&taken, SIGTERM);
+    (void)sigaddset(&taken, SIGHUP);
+    *fd_out = signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK);
     return *fd_out >= 0 ? 0 : pfk_error_call(errno, "signalfd of a worker");
+}
+
+/* After a death loops may wait for what the dead one owed. Each worker wakes its
+ * own, and the producers': for these any worker will do. */
+static void worker_wake_loops(const struct worker *worker)
+{
+    const struct pfk_worker_options *const options = worker->options;
+    uint32_t lane;
+
+    for (uint32_t i = 0; i < options->io_threads; i++)
+        pfk_table_ring_loop(options->table, prefork_table_worker_lane(options->table, options->seat, 0, i));
+    for (uint32_t i = 0; (lane = prefork_table_outside_lane(options->table, i)) != 0; i++)
+        pfk_table_ring_loop(options->table, lane);
 }
 
 static void worker_read_signals(struct worker *worker)
 {
     struct signalfd_siginfo signal;
-    bool told = false;
+    bool told = false, repaired = false;
 
-    while (read(worker->signal_fd, &signal, sizeof(signal)) == (ssize_t)sizeof(signal))
-        told = true;
+    while (read(worker->signal_fd, &signal, sizeof(signal)) == (ssize_t)sizeof(signal)) {
+        told = told || signal.ssi_signo == SIGTERM;
+        repaired = repaired || signal.ssi_signo == SIGHUP;
+    }
+    if (repaired)
+        worker_wake_loops(worker);
     if (told && !worker->told)
         worker->deadline_ns = prefork_deadline_after_ms(worker->options->drain_ms);
     worker->told = worker->told || told;

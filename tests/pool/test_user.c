@@ -210,7 +210,6 @@ static const struct attempt {
     {"attach the work segment anew", attach_work, -EACCES},
     {"make the control segment writable", make_control_writable, -EACCES},
     {"punch a hole into it", punch_control, -EACCES},
-    {"write it through /proc/self/mem", write_control_through_proc, -EIO},
     {"remove it", remove_control, -EPERM},
     {"change its owner", give_control_away, -EPERM},
     {"open the master's memory", open_masters_memory, -EACCES},
@@ -223,6 +222,8 @@ static const struct attempt {
     {"limit the master", limit_master, -EPERM},
     {"become root", become_root, -EPERM},
     {"change groups", take_groups, -EPERM},
+    /* These two make their worker dumpable. */
+    {"write the control segment through /proc/self/mem", write_control_through_proc, -EIO},
     {"hold the life pipe open", take_life_pipe, -EACCES},
 };
 
