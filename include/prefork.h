@@ -84,8 +84,9 @@ enum prefork_pool_option {
  * are killed first, and the accepted jobs are lost. */
 enum prefork_damage {
     PREFORK_DAMAGE_REBUILD = 0, /* makes the table anew and goes on; again within a minute not before 100 ms,
-                                   200 ms, ... 30 s have passed. A producer's calls on jobs of old give
-                                   -ESTALE. The shared region of prefork_pool_share stays as it is */
+                                   200 ms, ... 30 s have passed. The shared region of prefork_pool_share stays
+                                   as it is. A pool that was started by prefork_pool_start, and a durable
+                                   table, are not made anew: as PREFORK_DAMAGE_STOP */
     PREFORK_DAMAGE_STOP = 1     /* stops the pool; run and wait return -ENOTRECOVERABLE */
 };
 

@@ -343,6 +343,7 @@ static void repair_wake_loops(const struct repair *repair)
         pfk_u32_store_release(&lane->rescan, 1);
         (void)pfk_u32_exchange_acq_rel(&lane->armed, 0);
         pfk_u32_store_relaxed(&lane->starved, 0);
+        /* Attached lanes sleep on their semaphores only. */
         if (!repair->view.leaves_loops && !pfk_table_is_attached_lane(&repair->view, number))
             (void)pfk_fd_event_signal(repair->view.wake_fds[number]);
     }

@@ -58,8 +58,8 @@ uint64_t pfk_damage_turn(struct pfk_master *master, uint64_t now_ns)
 {
     if (!master->damaged || master->phase != PFK_PHASE_RUNNING || pfk_master_living(master) > 0)
         return PREFORK_NO_DEADLINE;
-    if (master->settings->stop_on_damage) {
-        damage_give_up(master, "the job table is damaged, and PREFORK_POOL_ON_DAMAGE says so");
+    if (master->settings->stop_on_damage || master->settings->parent_pid != 0) {
+        damage_give_up(master, "the job table is damaged");
         return PREFORK_NO_DEADLINE;
     }
     if (now_ns < damage_due_ns(master))
