@@ -181,19 +181,10 @@ static void print_heading(const struct experiment *experiment)
     (void)printf("%-10s %24s %22s %12s %11s %11s\n", "", "CPU ns/job", base, "jobs/s", "futex/1000", "switch/1000");
 }
 
-static void print_spread(int width, int digits, struct spread spread)
-{
-    char text[96];
-
-    (void)snprintf(text, sizeof(text), "%.*f (%.*f-%.*f)", digits, spread.median, digits, spread.min, digits,
-                   spread.max);
-    (void)printf(" %*s", width, text);
-}
-
 static void print_ratio(const struct experiment *experiment, const struct series *series, enum series_figure figure)
 {
     if (experiment->base != NULL)
-        print_spread(22, 2, series_ratio(series, experiment->base, figure));
+        spread_print(22, 2, series_ratio(series, experiment->base, figure));
     else
         (void)printf(" %22s", "");
 }
@@ -207,7 +198,7 @@ static void print_series(const struct experiment *experiment, const struct serie
         (void)printf(" - %s\n", series->refusal);
         return;
     }
-    print_spread(24, 0, series_spread(series, SERIES_CPU_NS));
+    spread_print(24, 0, series_spread(series, SERIES_CPU_NS));
     print_ratio(experiment, series, SERIES_CPU_NS);
     (void)printf(" %12.0f", series_spread(series, SERIES_RATE).median);
     if (futex_calls < 0)

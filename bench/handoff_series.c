@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "handoff_series.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "load_clock.h"
@@ -48,20 +47,6 @@ void series_add(struct series *series, const struct round_result *result)
     histogram_add(&series->taken_ns, &result->taken_ns);
     histogram_add(&series->answered_ns, &result->answered_ns);
     series->rounds++;
-}
-
-static int compare_doubles(const void *left, const void *right)
-{
-    const double a = *(const double *)left, b = *(const double *)right;
-
-    return (a > b) - (a < b);
-}
-
-static struct spread spread_of(double *values, uint32_t count)
-{
-    qsort(values, count, sizeof(values[0]), compare_doubles);
-    return (struct spread){
-        .median = (values[(count - 1) / 2] + values[count / 2]) / 2, .min = values[0], .max = values[count - 1]};
 }
 
 struct spread series_spread(const struct series *series, enum series_figure figure)

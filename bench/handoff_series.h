@@ -8,6 +8,7 @@
 
 #include "handoff_options.h"
 #include "handoff_round.h"
+#include "spread.h"
 
 enum series_figure {
     SERIES_CPU_NS,   /* for a job */
@@ -26,10 +27,6 @@ struct series {
     uint32_t rounds;
     double figures[SERIES_FIGURES][HANDOFF_MAX_ROUNDS];
     struct histogram taken_ns, answered_ns; /* of all rounds */
-};
-
-struct spread {
-    double median, min, max;
 };
 
 /* Starts the series of a transport that is to carry `shape`; the window is cut

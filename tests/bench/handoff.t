@@ -55,5 +55,15 @@ for wrong in '-p 0:1' '-p 1' '-p 65:1' '-s 65' '-s 2M' '-w 0' '-q 3' '-c there' 
     tap_fails_with "refused: $wrong" "handoff: " "$handoff" $wrong
 done
 tap_fails_with 'a file that cannot be written' 'No such file' "$handoff" -o "$TMPDIR/no/file" -r 1 -n 1 ring
-rm -f "$TMPDIR/rounds" "$TMPDIR/latencies"
+# --- the table by its size
+
+tap_succeeds 'tables of three sizes, with a backlog' "$PFK_BUILDDIR/bench/table_size" -q 64,1K,16K -b 100 -r 2 -n 500 \
+    -o "$TMPDIR/sizes"
+tap_is 'a row for each round' "$(cut -f 1 "$TMPDIR/sizes" | sort -n | uniq -c | tr -s ' \n' ' ')" \
+    ' 1 slots 2 64 2 1024 2 16384 '
+for wrong in '-q 63' '-q 2M' '-r 0' '-n 0' '-o /no/where'; do
+    # shellcheck disable=SC2086  # an option and its value
+    tap_fails_with "table_size refuses $wrong" "table_size: " "$PFK_BUILDDIR/bench/table_size" $wrong
+done
+rm -f "$TMPDIR/sizes" "$TMPDIR/rounds" "$TMPDIR/latencies"
 tap_end
