@@ -75,7 +75,9 @@ enum prefork_pool_option {
                                            net.core.somaxconn caps it) */
     PREFORK_POOL_ALLOW_THREADS = 12,    /* 0 or 1; default 0. With 1, run and start fork although other threads
                                            live: these must hold no lock that a handler takes, malloc's excepted */
-    PREFORK_POOL_ON_DAMAGE = 13         /* enum prefork_damage; default PREFORK_DAMAGE_REBUILD */
+    PREFORK_POOL_ON_DAMAGE = 13,        /* enum prefork_damage; default PREFORK_DAMAGE_REBUILD */
+    PREFORK_POOL_ATTACHED_PRODUCERS = 14 /* lanes for processes that come by key, 0 ... 1,024; default 0; needs
+                                            prefork_pool_store */
 };
 
 /* What the master does about a job table that holds what no participant writes,
@@ -158,6 +160,21 @@ int prefork_pool_share(struct prefork_pool *pool, size_t bytes, prefork_share_fn
  *   -EPERM   not root (it takes CAP_SETUID, CAP_SETGID and CAP_KILL)
  *   -EBUSY   the pool runs already; -ENOMEM */
 int prefork_pool_user(struct prefork_pool *pool, const char *user);
+
+/* Makes the pool durable: its job table gets a key and outlives the master
+ * (see struct prefork_table_store in <prefork/table.h>). run and start then
+ * adopt the table that is there, or make it: accepted jobs of a predecessor
+ * that was killed, or stopped, are run. They wait for its workers, which end
+ * after the job at hand when they miss their master (at the latest after its
+ * PREFORK_POOL_DRAIN_MS), up to store->wait_ms; 0: this pool's drain limit and
+ * 5 s. A stop finishes the jobs at hand and keeps those that wait, in the table,
+ * for the next master; prefork_table_remove removes it. Producers from outside
+ * the family come by prefork_table_attach, see PREFORK_POOL_ATTACHED_PRODUCERS.
+ * run and start also give the errors of prefork_table_adopt: -EBUSY when
+ * another master lives. The geometry is made of the pool's options: a table
+ * made with others is refused. `store` is copied, its lock_path too.
+ *   -EINVAL  a field is out of range; -EBUSY: the pool runs already; -ENOMEM */
+int prefork_pool_store(struct prefork_pool *pool, const struct prefork_table_store *store);
 
 /* Called once, in the master, when the first worker accepts connections. It
  * must return soon: the master does nothing else meanwhile. */

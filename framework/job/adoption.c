@@ -16,6 +16,7 @@
 #include "job/store.h"
 
 #define ADOPTION_PIDS_NAMED 8
+#define ADOPTION_WAIT_MS    35000u
 
 /* -- the segment ---------------------------------------------------------------------------- */
 
@@ -297,7 +298,7 @@ static int adoption_run(struct prefork_table *table, const struct prefork_table_
     adoption->segment_id = prefork_segment_id(table->work_segment);
     adoption->made = made ? 1 : 0;
     adoption->epoch = table->store->epoch;
-    rc = adoption_settle(table, asked->wait_ms, adoption);
+    rc = adoption_settle(table, asked->wait_ms != 0 ? asked->wait_ms : ADOPTION_WAIT_MS, adoption);
     adoption->waiting_jobs = adoption_count_jobs(table);
     return rc;
 }

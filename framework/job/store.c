@@ -19,7 +19,6 @@ enum { STORE_BYTE_MASTER = 0, STORE_BYTE_GATE = 1, STORE_BYTE_ATTACHED = 2, STOR
 _Static_assert(STORE_BYTE_LANES + PFK_STORE_LANES <= PFK_BYTE_LOCK_BYTES, "every lane has a byte");
 
 #define STORE_MODE     0600u
-#define STORE_WAIT_MS  35000u
 #define STORE_PAUSE_NS (2 * PFK_NS_PER_MS)
 
 /* -- what the caller asks for ---------------------------------------------------- */
@@ -40,8 +39,6 @@ int pfk_store_check(const struct prefork_table_store *given, const char *call, s
         store_out->mode = STORE_MODE;
     if (store_out->owner_uid == 0)
         store_out->owner_uid = (uint32_t)geteuid();
-    if (store_out->wait_ms == 0)
-        store_out->wait_ms = STORE_WAIT_MS;
     return 0;
 }
 

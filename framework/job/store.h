@@ -35,7 +35,7 @@ struct pfk_store {
 
 /* -- opening ------------------------------------------------------------------- */
 
-/* Checks what a caller asks for and fills in defaults; 0 or -EINVAL. */
+/* Checks what a caller asks for and fills in defaults, save for wait_ms; 0 or -EINVAL. lock_path stays the caller's. */
 int pfk_store_check(const struct prefork_table_store *given, const char *call, struct prefork_table_store *store_out);
 
 /* How its segment is found, judged, or made. */

@@ -20,7 +20,8 @@
 int pfk_debts_open(struct pfk_master *master)
 {
     const struct pfk_master_settings *const settings = master->settings;
-    const size_t lanes = (size_t)settings->workers * pfk_spawn_lanes(settings) + settings->outside_producers;
+    const size_t lanes = (size_t)settings->workers * pfk_spawn_lanes(settings) + settings->outside_producers +
+                         settings->attached_producers;
 
     master->lanes = calloc(lanes + 1, sizeof(*master->lanes));
     return master->lanes != NULL ? 0 : pfk_error_call(ENOMEM, "master");
@@ -46,6 +47,8 @@ static uint32_t debts_collect_lanes(struct pfk_master *master)
     if (master->parent_dirty)
         for (uint32_t i = 0; i < settings->outside_producers; i++)
             master->lanes[n++] = prefork_table_outside_lane(settings->worker.table, i);
+    for (uint32_t i = 0; i < master->n_attached_dead; i++)
+        master->lanes[n++] = master->attached_dead[i];
     return n;
 }
 
@@ -55,6 +58,7 @@ void pfk_debts_forget(struct pfk_master *master)
         master->nursery.children[i].dirty = false;
     master->parent_dirty = false;
     master->deferrals = 0;
+    master->n_attached_dead = 0;
 }
 
 /* The master writes to no eventfd: whoever shares the descriptor can have filled
@@ -67,10 +71,11 @@ static void debts_wake_loops(const struct pfk_master *master)
 }
 
 /* While nobody is alive a repaired table is at rest and can be judged as a whole. Producers outside of the pool may
- * be at work in it unless this process is the one that set it up. */
+ * be at work in it unless this process is the one that set it up, and nobody else comes by key. */
 static bool debts_are_alone(const struct pfk_master *master)
 {
-    return pfk_master_living(master) == 0 && master->settings->parent_pid == 0;
+    return pfk_master_living(master) == 0 && master->settings->parent_pid == 0 &&
+           master->settings->attached_producers == 0;
 }
 
 static void debts_judge(struct pfk_master *master, const struct prefork_repair *repair)
@@ -129,5 +134,5 @@ bool pfk_debts_settled(const struct pfk_master *master)
     for (uint32_t i = 0; i < master->nursery.n_children; i++)
         if (master->nursery.children[i].dirty)
             return false;
-    return !master->parent_dirty;
+    return !master->parent_dirty && master->n_attached_dead == 0;
 }

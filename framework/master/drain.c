@@ -83,7 +83,8 @@ static uint32_t drain_jobs_left(const struct pfk_master *master)
 
 bool pfk_drain_wants_worker(const struct pfk_master *master)
 {
-    if (master->killed > 0 || master->hasty || master->drained_in_vain || master->damaged)
+    if (master->killed > 0 || master->hasty || master->drained_in_vain || master->damaged ||
+        master->settings->worker.durable)
         return false;
     if (prefork_clock_now_ns() >= master->drain_deadline_ns || pfk_master_living(master) > 0)
         return false;
@@ -94,7 +95,7 @@ static int drain_result_unkilled(const struct pfk_master *master)
 {
     const uint32_t left = drain_jobs_left(master);
 
-    if (left == 0 || prefork_clock_now_ns() < master->drain_deadline_ns)
+    if (left == 0 || master->settings->worker.durable || prefork_clock_now_ns() < master->drain_deadline_ns)
         return 0;
     return pfk_error(ETIMEDOUT,
                      "prefork_pool_run: %u jobs were left at the drain limit of %llu ms (PREFORK_POOL_DRAIN_MS), "

@@ -104,6 +104,7 @@ static uint64_t master_take_turns(struct pfk_master *master)
     const uint64_t now_ns = prefork_clock_now_ns();
     uint64_t next_ns = master_look_for_parent(master, now_ns);
 
+    next_ns = master_sooner(next_ns, pfk_attached_turn(master, now_ns));
     next_ns = master_sooner(next_ns, pfk_debts_turn(master, now_ns));
     next_ns = master_sooner(next_ns, pfk_damage_turn(master, now_ns));
     next_ns = master_sooner(next_ns, pfk_seats_turn(master, now_ns));
@@ -194,12 +195,16 @@ int pfk_master_run(const struct pfk_master_settings *settings)
     rc = pfk_seats_open(&master);
     if (rc != 0)
         goto fail_seats;
-    rc = pfk_signals_take(settings->program_mask, &master.signals);
+    rc = pfk_attached_open(&master);
     if (rc != 0)
-        goto fail_signals;
-    rc = master_run_loop(&master);
-    pfk_signals_restore(&master.signals);
-fail_signals:
+        goto fail_attached;
+    rc = pfk_signals_take(settings->program_mask, &master.signals);
+    if (rc == 0) {
+        rc = master_run_loop(&master);
+        pfk_signals_restore(&master.signals);
+    }
+    pfk_attached_close(&master);
+fail_attached:
     pfk_seats_close(&master);
 fail_seats:
     pfk_debts_close(&master);

@@ -20,6 +20,7 @@ struct pfk_master_settings {
     struct pfk_worker_options worker; /* seat, life_fd, report_fd and program_mask are filled in for each */
     uint32_t workers;
     uint32_t outside_producers;
+    uint32_t attached_producers; /* of a durable table */
     uint64_t drain_ms;
     uint64_t ready_ms;
     bool stop_on_damage;          /* don't make a damaged table anew */

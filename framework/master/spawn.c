@@ -49,6 +49,11 @@ static void spawn_close_masters(const struct pfk_nursery *nursery)
         pfk_fd_close(&nursery->children[i].pidfd);
         pfk_fd_close(&nursery->children[i].report_fd);
     }
+    for (uint32_t i = 0; i < settings->attached_producers; i++) {
+        int pidfd = nursery->attached[i].pidfd;
+
+        pfk_fd_close(&pidfd);
+    }
     for (size_t i = 0; i < settings->n_private_fds; i++) {
         int private_fd = settings->private_fds[i];
 

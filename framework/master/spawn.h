@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "master/attached.h"
 #include "master/master.h"
 #include "master/signals.h"
 
@@ -41,6 +42,7 @@ struct pfk_nursery {
     const struct pfk_signals *signals;
     struct pfk_child *children;
     uint32_t n_children;
+    const struct pfk_attached *attached; /* settings->attached_producers */
     int life_read_fd;  /* inherited by each worker */
     int life_write_fd; /* the master's alone; never written */
 };

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "job/control.h"
+#include "master/attached.h"
 #include "master/drain.h"
 #include "master/policy.h"
 #include "master/signals.h"
@@ -38,6 +39,12 @@ struct pfk_master {
     bool given_up;     /* the pool stops because of it */
     uint32_t rebuilds; /* in a row */
     uint64_t rebuilt_ns;
+
+    /* attached.c; debts.c forgets the dead once they are repaired */
+    struct pfk_attached *attached;
+    uint32_t *attached_dead; /* lanes */
+    uint32_t n_attached_dead;
+    uint64_t attached_due_ns;
 
     /* drain.c */
     enum pfk_phase phase;

@@ -21,7 +21,8 @@
     X(READY_MS, 1, 86400000, 30000)                                                                                    \
     X(BACKLOG, 1, 65535, 4096)                                                                                         \
     X(ALLOW_THREADS, 0, 1, 0)                                                                                          \
-    X(ON_DAMAGE, 0, 1, PREFORK_DAMAGE_REBUILD)
+    X(ON_DAMAGE, 0, 1, PREFORK_DAMAGE_REBUILD)                                                                         \
+    X(ATTACHED_PRODUCERS, 0, 1024, 0)
 
 struct option {
     const char *name;

@@ -4,11 +4,13 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "job/store.h"
 
 int pfk_pool_check_owner(const struct prefork_pool *pool, const char *call)
 {
@@ -47,6 +49,7 @@ static void pool_free(struct prefork_pool *pool)
         pfk_listener_close(&pool->ports[i].listener);
     free(pool->ports);
     free(pool->io_ports);
+    free((char *)(uintptr_t)pool->store.lock_path);
     pfk_user_free(&pool->user);
     free(pool);
 }
@@ -162,6 +165,26 @@ PFK_EXPORT int prefork_pool_share(struct prefork_pool *pool, size_t bytes, prefo
     else
         prefork_segment_close(&pool->region);
     return rc;
+}
+
+PFK_EXPORT int prefork_pool_store(struct prefork_pool *pool, const struct prefork_table_store *store)
+{
+    struct prefork_table_store checked;
+    char *lock_path;
+    int rc = pfk_pool_check_setting(pool, "prefork_pool_store");
+
+    if (rc == 0)
+        rc = pfk_store_check(store, "prefork_pool_store", &checked);
+    if (rc != 0)
+        return rc;
+    lock_path = strdup(checked.lock_path);
+    if (lock_path == NULL)
+        return pfk_error_call(ENOMEM, "prefork_pool_store");
+    free((char *)(uintptr_t)pool->store.lock_path);
+    pool->store = checked;
+    pool->store.lock_path = lock_path;
+    pool->durable = true;
+    return 0;
 }
 
 PFK_EXPORT int prefork_pool_user(struct prefork_pool *pool, const char *user)

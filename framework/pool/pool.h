@@ -18,7 +18,7 @@
 #include "worker/handler.h"
 #include "worker/user.h"
 
-#define PFK_POOL_OPTIONS_MAX 13
+#define PFK_POOL_OPTIONS_MAX 14
 
 /* A listening socket and how its connections speak. */
 struct pfk_pool_port {
@@ -43,6 +43,8 @@ struct prefork_pool {
     struct prefork_segment *region; /* the user's own; NULL: none */
     prefork_ready_fn ready;
     void *ready_context;
+    struct prefork_table_store store; /* if durable; its lock_path is the pool's own copy */
+    bool durable;
     struct pfk_user user; /* of the workers, if has_user */
     bool has_user;
 

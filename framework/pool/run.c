@@ -18,9 +18,13 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "job/control.h"
+#include "job/store.h"
 #include "master/master.h"
 #include "master/pidfd.h"
 #include "pool/pool.h"
+
+/* What orphans of a durable pool take beside their last jobs. */
+#define RUN_ORPHANS_LEAVE_MS 5000
 
 /* -- Before ------------------------------------------------------------------- */
 
@@ -50,12 +54,28 @@ static int run_check(const struct prefork_pool *pool, const char *call)
     if (pool->options[PREFORK_POOL_IO_THREADS] + pool->options[PREFORK_POOL_JOB_THREADS] == 0)
         return pfk_error(EINVAL, "%s: workers without threads: PREFORK_POOL_IO_THREADS and _JOB_THREADS are both 0",
                          call);
+    if (pool->options[PREFORK_POOL_ATTACHED_PRODUCERS] > 0 && !pool->durable)
+        return pfk_error(EINVAL,
+                         "%s: PREFORK_POOL_ATTACHED_PRODUCERS is %llu, but nobody can find the pool's table; call "
+                         "prefork_pool_store",
+                         call, (unsigned long long)pool->options[PREFORK_POOL_ATTACHED_PRODUCERS]);
     if (threads > 1 && pool->options[PREFORK_POOL_ALLOW_THREADS] == 0)
         return pfk_error(EBUSY,
                          "%s: %u other threads live, and a fork copies none of them, but their locks; call it "
                          "before they are made, or set PREFORK_POOL_ALLOW_THREADS",
                          call, threads - 1);
     return 0;
+}
+
+/* The last master's workers may take as long over the jobs at hand as ours may when they stop. */
+static int run_adopt_table(struct prefork_pool *pool, const struct prefork_table_options *options)
+{
+    const uint64_t orphans_ms = pool->options[PREFORK_POOL_DRAIN_MS] + RUN_ORPHANS_LEAVE_MS;
+    struct prefork_table_store store = pool->store;
+
+    if (store.wait_ms == 0)
+        store.wait_ms = (uint32_t)orphans_ms;
+    return pfk_store_adopt(options, &store, &pool->table, NULL);
 }
 
 static int run_create_table(struct prefork_pool *pool)
@@ -70,9 +90,10 @@ static int run_create_table(struct prefork_pool *pool)
         .threads_per_worker = (uint32_t)(set[PREFORK_POOL_IO_THREADS] + set[PREFORK_POOL_JOB_THREADS]),
         .outside_producers = (uint32_t)set[PREFORK_POOL_OUTSIDE_PRODUCERS],
         .max_attempts = (uint32_t)set[PREFORK_POOL_MAX_ATTEMPTS],
+        .attached_producers = (uint32_t)set[PREFORK_POOL_ATTACHED_PRODUCERS],
     };
 
-    return prefork_table_create(&options, &pool->table);
+    return pool->durable ? run_adopt_table(pool, &options) : prefork_table_create(&options, &pool->table);
 }
 
 static int run_create_tally(struct prefork_pool *pool)
@@ -174,9 +195,11 @@ static struct pfk_master_settings run_settings(struct prefork_pool *pool)
                 .io_threads = (uint32_t)pool->options[PREFORK_POOL_IO_THREADS],
                 .job_threads = (uint32_t)pool->options[PREFORK_POOL_JOB_THREADS],
                 .drain_ms = pool->options[PREFORK_POOL_DRAIN_MS],
+                .durable = pool->durable,
             },
         .workers = (uint32_t)pool->options[PREFORK_POOL_WORKERS],
         .outside_producers = (uint32_t)pool->options[PREFORK_POOL_OUTSIDE_PRODUCERS],
+        .attached_producers = (uint32_t)pool->options[PREFORK_POOL_ATTACHED_PRODUCERS],
         .drain_ms = pool->options[PREFORK_POOL_DRAIN_MS],
         .ready_ms = pool->options[PREFORK_POOL_READY_MS],
         .stop_on_damage = pool->options[PREFORK_POOL_ON_DAMAGE] == PREFORK_DAMAGE_STOP,
@@ -196,12 +219,14 @@ PFK_EXPORT int prefork_pool_run(struct prefork_pool *pool)
 
     if (rc != 0)
         return rc;
+    pfk_store_open_gate(pool->table);
     pool->stage = PFK_POOL_RUNNING;
     settings = run_settings(pool);
     stop_fd = settings.stop_fd;
     settings.private_fds = &stop_fd;
     settings.n_private_fds = 1;
     rc = pfk_master_run(&settings);
+    pfk_store_resign(pool->table); /* the next one may come while this process goes on */
     pfk_u32_store_release(&pool->serving, 0);
     pool->stage = PFK_POOL_ENDED;
     return rc;
@@ -266,7 +291,9 @@ PFK_NORETURN static void run_be_started_master(struct run_starter *starter)
     settings.started = run_tell_started;
     settings.ready = run_tell_starter_ready;
     settings.context = starter;
-    rc = pfk_master_run(&settings);
+    rc = pfk_store_succeed(pool->table, starter->parent_pid);
+    if (rc == 0)
+        rc = pfk_master_run(&settings);
     run_say(starter->word_fd, rc, true);
     _exit(rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
 }
@@ -357,10 +384,12 @@ PFK_EXPORT int prefork_pool_start(struct prefork_pool *pool, int *descriptor_out
     if (rc != 0)
         goto fail_fork;
     pool->stage = PFK_POOL_STARTED;
+    pfk_store_resign(pool->table); /* to the child; until it has begun the gate keeps others out */
     /* From here on a producer: the control segment is the master's to write. */
     rc = pfk_control_enter_child(pool->table);
     if (rc == 0)
         rc = run_await_started(pool);
+    pfk_store_open_gate(pool->table);
     *descriptor_out = pool->end_fd;
     return rc;
 fail_fork:

@@ -35,9 +35,10 @@ enum worker_stage { WORKER_SERVING, WORKER_DRAINING, WORKER_DRAINED, WORKER_FINI
 struct worker {
     const struct pfk_worker_options *options;
     enum worker_stage stage;
-    bool told;            /* SIGTERM has come */
-    bool orphan;          /* the master is gone */
-    uint64_t deadline_ns; /* of an orphan, or of one that retires alone */
+    bool told;               /* SIGTERM has come */
+    bool orphan;             /* the master is gone */
+    uint64_t deadline_ns;    /* of an orphan, or of one that retires alone */
+    uint64_t io_deadline_ns; /* of a durable pool's orphan: its connections are given up */
     int signal_fd;
     int progress_fd; /* an eventfd: some thread has drained or ended */
     uint32_t n_io_threads;
@@ -211,16 +212,33 @@ static void worker_drain(struct worker *worker)
     worker->stage = WORKER_DRAINING;
 }
 
+/* An orphan of a durable pool: what it does not claim runs under the next
+ * master, who waits for it to leave. */
+static bool worker_leaves_rest(const struct worker *worker)
+{
+    return worker->orphan && worker->options->durable;
+}
+
 /* While the pool drains, this worker's job threads go on: connections of other
  * workers may wait for what they run. */
 static bool worker_may_finish(const struct worker *worker, enum pfk_phase phase)
 {
-    return worker->orphan || phase != PFK_PHASE_DRAINING;
+    if (worker_leaves_rest(worker))
+        return worker->stage >= WORKER_DRAINING;
+    return worker->stage >= WORKER_DRAINED && (worker->orphan || phase != PFK_PHASE_DRAINING);
+}
+
+/* Connections that wait for jobs which nobody claims any more are not waited for. */
+static bool worker_has_finished(const struct worker *worker)
+{
+    if (worker->stage != WORKER_FINISHING || !worker_jobs_ended(worker))
+        return false;
+    return !worker_leaves_rest(worker) || worker_io_drained(worker) || prefork_clock_now_ns() >= worker->io_deadline_ns;
 }
 
 static void worker_finish(struct worker *worker, enum pfk_phase phase)
 {
-    const bool run_empty = phase == PFK_PHASE_FINISHING && !worker->orphan;
+    const bool run_empty = phase == PFK_PHASE_FINISHING && !worker->orphan && !worker->options->durable;
 
     for (uint32_t i = 0; i < worker->n_job_threads; i++)
         pfk_jobthread_finish(worker->job_threads[i], run_empty ? PFK_JOBTHREAD_TABLE_EMPTY : PFK_JOBTHREAD_AFTER_JOB);
@@ -238,9 +256,9 @@ static void worker_advance(struct worker *worker)
         worker_report(worker, PFK_REPORT_DRAINED);
         worker->stage = WORKER_DRAINED;
     }
-    if (worker->stage >= WORKER_DRAINED && worker_may_finish(worker, phase))
+    if (worker_may_finish(worker, phase))
         worker_finish(worker, phase);
-    if (worker->stage == WORKER_FINISHING && worker_jobs_ended(worker))
+    if (worker_has_finished(worker))
         worker_end(worker);
 }
 
@@ -262,10 +280,13 @@ static int worker_wait_ms(const struct worker *worker)
 
 static void worker_see_orphaned(struct worker *worker)
 {
-    pfk_log(PREFORK_LOG_WARNING, "worker %u: the master is gone; ends within %d ms", worker->options->seat,
-            PFK_WORKER_ORPHAN_MS);
+    const uint64_t limit_ms = worker->options->durable ? worker->options->drain_ms : PFK_WORKER_ORPHAN_MS;
+
+    pfk_log(PREFORK_LOG_WARNING, "worker %u: the master is gone; ends within %llu ms", worker->options->seat,
+            (unsigned long long)limit_ms);
     worker->orphan = true;
-    worker->deadline_ns = prefork_deadline_after_ms(PFK_WORKER_ORPHAN_MS);
+    worker->deadline_ns = prefork_deadline_after_ms(limit_ms);
+    worker->io_deadline_ns = prefork_deadline_after_ms(PFK_WORKER_ORPHAN_IO_MS);
 }
 
 /* While the pool stops, the limit is the master's. */

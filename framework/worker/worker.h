@@ -9,11 +9,15 @@
  *   it alone retires  (SIGTERM while the pool runs): drains its connections,
  *                     finishes its jobs, and ends, at the latest after drain_ms
  *   it is an orphan   (end of file on the life pipe): as when it retires, but
- *                     within PFK_WORKER_ORPHAN_MS, whatever its handlers do */
+ *                     within PFK_WORKER_ORPHAN_MS, whatever its handlers do
+ * Of a durable pool only what is in hand is finished: an orphan claims no more at once and waits for the jobs in hand
+ * up to drain_ms, for replies to its connections PFK_WORKER_ORPHAN_IO_MS; when the pool stops the table is not run
+ * empty. What waits is the next master's. */
 #ifndef PFK_WORKER_WORKER_H
 #define PFK_WORKER_WORKER_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +30,7 @@
 #define PFK_WORKER_IO_THREADS_MAX  64
 #define PFK_WORKER_JOB_THREADS_MAX 64
 #define PFK_WORKER_ORPHAN_MS       3000
+#define PFK_WORKER_ORPHAN_IO_MS    1000
 
 struct pfk_worker_options {
     struct prefork_table *table;
@@ -37,6 +42,7 @@ struct pfk_worker_options {
     uint32_t job_threads;
     uint32_t seat;
     uint64_t drain_ms;     /* limit of a worker that retires alone */
+    bool durable;          /* the table outlives its master */
     int life_fd;           /* read end of a pipe into which only the master could write, and never does */
     int report_fd;         /* write end of this worker's report pipe */
     sigset_t program_mask; /* what the program had blocked before it became a pool */

@@ -3,7 +3,10 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "prefork/clock.h"
 
 size_t storm_ledger_bytes(uint32_t n_cells)
 {
@@ -33,10 +36,19 @@ void storm_ledger_accept(struct storm_ledger *ledger, uint32_t ticket)
 }
 
 /* A predecessor that left its pid must be gone: the master reaps before it
- * gives a job to another. */
-static bool ledger_lives(uint32_t pid)
+ * gives a job to another. Where others reap it may be seen for a while; if it
+ * was not dead it comes to its end and finds the job taken. */
+static bool ledger_lives(const struct storm_ledger *ledger, uint32_t pid)
 {
-    return kill((pid_t)pid, 0) == 0 || errno != ESRCH;
+    const uint64_t until_ns = prefork_deadline_after_ms(ledger->patience_ms);
+    const struct timespec pause = {.tv_nsec = 1000000};
+
+    while (kill((pid_t)pid, 0) == 0 || errno != ESRCH) {
+        if (prefork_clock_now_ns() >= until_ns)
+            return true;
+        (void)nanosleep(&pause, NULL);
+    }
+    return false;
 }
 
 bool storm_ledger_start(struct storm_ledger *ledger, uint32_t ticket)
@@ -47,7 +59,7 @@ bool storm_ledger_start(struct storm_ledger *ledger, uint32_t ticket)
     if (cell == NULL)
         return false;
     before = pfk_u32_exchange_acq_rel(&cell->running, (uint32_t)getpid());
-    if (before != 0 && ledger_lives(before))
+    if (before != 0 && ledger_lives(ledger, before))
         (void)pfk_u32_add_acq_rel(&ledger->two_owners, 1);
     pfk_u32_bump_relaxed(&cell->starts, 1);
     return true;

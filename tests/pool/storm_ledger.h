@@ -29,6 +29,7 @@ struct storm_ledger {
     pfk_atomic_u32 two_owners;    /* starts while another living process ran the job */
     pfk_atomic_u32 wrong_tickets; /* requests that no client has sent */
     uint32_t n_cells;
+    uint32_t patience_ms; /* how long a dead predecessor may still be seen, where it is not reaped first; 0 */
     struct storm_cell cells[];
 };
 
