@@ -203,6 +203,14 @@ static int adoption_refuse_orphans(const struct adoption_look *look, uint32_t de
                      look->n_orphans, wait_ms, pids);
 }
 
+static int adoption_refuse_damage(const struct prefork_table *table, const struct prefork_adoption *adoption)
+{
+    return pfk_error(ENOTRECOVERABLE,
+                     "prefork_table_adopt: %u words of segment id %d hold what no participant writes: the table was "
+                     "damaged; look for who wrote there, then prefork_table_remove, or ipcrm -m %d",
+                     adoption->suspect, adoption->segment_id, adoption->segment_id);
+}
+
 /* One look, one repair; *deferred_out: slots that kept moving. */
 static int adoption_pass(struct prefork_table *table, struct adoption_look *look, struct prefork_adoption *adoption,
                          uint32_t *deferred_out)
@@ -234,6 +242,8 @@ static int adoption_settle(struct prefork_table *table, uint32_t wait_ms, struct
 
         if (rc != 0)
             return rc;
+        if (adoption->suspect > 0)
+            return adoption_refuse_damage(table, adoption);
         if (look.n_orphans == 0 && deferred == 0)
             return 0;
         if (prefork_clock_now_ns() >= until_ns)

@@ -148,6 +148,8 @@ struct prefork_adoption {
  *   -EMSGSIZE  the table that is there is of another size
  *   -EPROTO    it is of another version or geometry, or is no table. For both
  *              the text says what differs and how to remove it
+ *   -ENOTRECOVERABLE  words of it hold what no participant writes: some process
+ *              wrote where it must not. It is left as it is
  *   -EACCES    segment or lock file are another's, or open to more than `mode`
  *   -ESTALE    the lock file was replaced meanwhile
  *   and errors of prefork_table_create and open(2). Blocks up to wait_ms. */

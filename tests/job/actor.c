@@ -261,6 +261,14 @@ static int do_unfinish(const char *words)
     return 0;
 }
 
+/* A stray write into a slot's word. */
+static int do_damage(const char *words)
+{
+    (void)words;
+    pfk_u64_store_relaxed(&pfk_table_descriptor(table, 1)->word, UINT64_MAX);
+    return 0;
+}
+
 static int do_fork(const char *words)
 {
     const pid_t child = fork();
@@ -307,6 +315,7 @@ static const struct command {
     {"mode", do_mode},
     {"version", do_version},
     {"unfinish", do_unfinish},
+    {"damage", do_damage},
     {"fork", do_fork},
 };
 

@@ -378,6 +378,19 @@ START_TEST(what_is_no_table_is_refused)
 }
 END_TEST
 
+START_TEST(a_damaged_table_is_refused)
+{
+    start_master();
+    expect(&master, 0, "damage");
+    actor_kill(&master);
+    actor_start(&second);
+    expect(&second, -ENOTRECOVERABLE, "adopt 4");
+    expect_text(&second, "ipcrm -m");
+    expect(&second, 0, "remove");
+    expect_value(&second, found(1, 0, 0, 0), "adopt 4");
+}
+END_TEST
+
 static void set_segment(unsigned mode, uid_t uid)
 {
     struct shmid_ds state = segment_state();
@@ -673,6 +686,7 @@ static Suite *durable_suite(void)
     tcase_add_test(refuse, another_geometry_is_refused);
     tcase_add_test(refuse, another_version_is_refused);
     tcase_add_test(refuse, what_is_no_table_is_refused);
+    tcase_add_test(refuse, a_damaged_table_is_refused);
     tcase_add_test(refuse, a_foreign_segment_is_refused);
     tcase_add_test(refuse, a_foreign_lock_file_is_refused);
     tcase_add_test(attach, a_stranger_submits_and_waits);
