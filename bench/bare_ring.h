@@ -17,9 +17,10 @@
 /* Two lines, since processors fetch them in pairs. */
 #define BARE_RING_UNIT 128
 
+/* 64 bytes of payload and the number touch two lines in any case. */
 struct bare_cell {
     _Alignas(64) _Atomic uint64_t sequence;
-    uint64_t payload[]; /* from byte 8 on */
+    _Alignas(64) uint64_t payload[];
 };
 
 struct bare_ring {

@@ -40,8 +40,9 @@ END_TEST
 START_TEST(a_payload_that_moved_is_wrong)
 {
     payload_write(words, BYTES, payload_header(0, 5));
-    ck_assert(!payload_is(words + 1, BYTES - PAYLOAD_BLOCK_BYTES, words[1]) ||
-              payload_producer(words[1]) >= 64); /* its header names nobody */
+    for (size_t by = 1; by <= PAYLOAD_BLOCK_WORDS; by++)
+        ck_assert(!payload_is(words + by, BYTES - PAYLOAD_BLOCK_BYTES, words[by]) ||
+                  payload_producer(words[by]) >= ROUND_MAX_PARTICIPANTS); /* a header that nobody has */
     ck_assert(!payload_is(words, BYTES, payload_header(0, 6)));
     ck_assert(!payload_is(words, BYTES, payload_reply_header(words[0])));
 }
