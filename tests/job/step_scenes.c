@@ -5,13 +5,13 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/shm.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/compiler.h"
 #include "prefork/segment.h"
+#include "step_living.h"
 #include "step_stage.h"
 
 /* The victim's. */
@@ -21,8 +21,7 @@ static uint64_t job;
 
 static void open_lane(void)
 {
-    stage_victim_leaves = true;
-    lane = stage_lane(STAGE_VICTIM);
+    lane = stage_be_victim(0);
 }
 
 static void hold_one(void)
@@ -36,35 +35,23 @@ static void hold_two(void)
     hold_one();
 }
 
-/* The master as a worker. */
 static void run_one(void)
 {
-    struct prefork_job *const one = stage_claim(stage_runner);
-
-    stage_run(one);
-    stage_complete(one);
+    stage_expect(stage_run_one(), "claim");
 }
 
 /* -- submitting ------------------------------------------------------------------- */
 
-static const uint32_t number = 1;
+static const uint32_t number = STAGE_VICTIMS_JOBS;
 
 static void reserve_one(void)
 {
-    pfk_u32_store_release(&stage_ledger->reserved_number, number);
     job = stage_reserve(lane);
-    pfk_u64_store_release(&stage_ledger->reserved, job);
 }
 
 static void submit_one(uint32_t flags)
 {
-    const struct prefork_submission submission = {
-        .size = sizeof(submission), .request_bytes = sizeof(number), .flags = flags};
-    size_t capacity;
-
-    memcpy(prefork_lane_request_buffer(lane, job, &capacity), &number, sizeof(number));
-    stage_expect(stage_calls.submit(lane, job, &submission) == 0, "submit");
-    pfk_u32_store_release(&stage_ledger->jobs[number].accepted, 1);
+    stage_submit(lane, job, number, flags);
 }
 
 static void prepare_reserved_for_one(void)
@@ -111,13 +98,13 @@ static void prepare_notified(void)
 static void late_done_reserver(void)
 {
     run_one();
-    stage_start_reserver();
+    living_start_reserver();
 }
 
 static void late_done_room_loop(void)
 {
     run_one();
-    stage_start_room_loop();
+    living_start_room_loop();
 }
 
 static void act_collect(void)
@@ -140,7 +127,7 @@ static void act_next(void)
 static void late_running_reserver(void)
 {
     (void)stage_claim(stage_runner);
-    stage_start_reserver();
+    living_start_reserver();
 }
 
 static void act_detach(void)
@@ -152,7 +139,7 @@ static void act_detach(void)
 
 static void claim_one(uint64_t deadline_ns)
 {
-    stage_expect(stage_calls.claim(lane, deadline_ns, &claimed) == 0, "claim");
+    stage_expect(prefork_lane_claim(lane, deadline_ns, &claimed) == 0, "claim");
 }
 
 static void prepare_claimed(void)
@@ -164,28 +151,28 @@ static void prepare_claimed(void)
 static void prepare_run(void)
 {
     prepare_claimed();
-    stage_run(claimed);
+    (void)stage_run(claimed);
 }
 
 static void arrange_worker_and_job(void)
 {
-    stage_start_worker();
+    living_start_worker();
     (void)stage_put_silently(stage_holder, 1, PREFORK_SUBMIT_DETACHED);
 }
 
 static void arrange_worker(void)
 {
-    stage_start_worker();
+    living_start_worker();
 }
 
 static void arrange_submitter(void)
 {
-    stage_start_submitter(1, 0);
+    living_start_submitter(1, 0);
 }
 
 static void arrange_loop(void)
 {
-    stage_start_loop(1);
+    living_start_loop(1);
 }
 
 static void arrange_full_with_job(void)
@@ -197,7 +184,7 @@ static void arrange_full_with_job(void)
 static void act_work(void)
 {
     claim_one(PREFORK_NO_DEADLINE);
-    stage_run(claimed);
+    (void)stage_run(claimed);
     stage_complete(claimed);
 }
 
@@ -214,7 +201,7 @@ static void act_hand_back(void)
 /* Another worker sleeps behind the victim; two jobs, but one token at first. */
 static void wake_workers(void)
 {
-    stage_start_worker();
+    living_start_worker();
     (void)stage_put(stage_holder, 1, PREFORK_SUBMIT_DETACHED);
     (void)stage_put(stage_holder, 2, PREFORK_SUBMIT_DETACHED);
 }
@@ -240,18 +227,14 @@ static void act_reserve(void)
 
 static void release_held(void)
 {
-    const uint32_t end = stage_table->geometry.slots;
-
-    while (stage_holder->records[end].next != end)
-        stage_expect(prefork_lane_abandon(stage_holder, stage_holder->records[stage_holder->records[end].next].job) ==
-                         0,
-                     "abandon");
+    while (stage_release_held() > 0)
+        continue;
 }
 
 /* Another one sleeps behind the victim; two slots, but one token at first. */
 static void make_room(void)
 {
-    stage_start_reserver();
+    living_start_reserver();
     release_held();
 }
 
@@ -271,8 +254,8 @@ static void act_want_room(void)
 
 static void make_room_for_loops(void)
 {
-    stage_start_room_loop();
-    stage_start_reserver();
+    living_start_room_loop();
+    living_start_reserver();
     release_held();
 }
 
@@ -280,7 +263,6 @@ static void make_room_for_loops(void)
 
 static void prepare_nothing(void)
 {
-    stage_victim_leaves = true;
 }
 
 static void act_open_and_close(void)
@@ -299,7 +281,7 @@ static void prepare_debts(void)
 static void late_full_reserver(void)
 {
     hold_one();
-    stage_start_reserver();
+    living_start_reserver();
 }
 
 static void act_close(void)
@@ -343,12 +325,8 @@ static void prepare_segments(void)
     act_create_segments();
 }
 
-/* The count of open descriptors costs a system call for each possible one. */
 static void prepare_create(void)
 {
-    const struct rlimit few = {32, 32};
-
-    (void)setrlimit(RLIMIT_NOFILE, &few);
     act_create();
 }
 
@@ -440,7 +418,7 @@ static void die_before_telling(uint32_t which)
 {
     struct pfk_descriptor_shm *const descriptor = pfk_table_descriptor(stage_table, stage_claim(lane)->index);
 
-    stage_run(&lane->job);
+    (void)stage_run(&lane->job);
     pfk_u32_store_relaxed(&descriptor->reply_offset, lane->job.reply_offset);
     pfk_u32_store_relaxed(&descriptor->reply_bytes, lane->job.reply_bytes);
     pfk_u32_store_relaxed(&descriptor->status, 0);
@@ -467,24 +445,24 @@ static void die_with_results(void)
 
 static void arrange_without_entries(void)
 {
-    stage_start_worker();
+    living_start_worker();
     let_die(die_without_entries);
-    stage_start_reserver();
+    living_start_reserver();
 }
 
 static void arrange_with_entries(void)
 {
-    stage_start_worker();
+    living_start_worker();
     let_die(die_with_entries);
 }
 
 static void arrange_results(void)
 {
-    stage_start_submitter(1, 0);
-    stage_start_loop(2);
-    stage_start_submitter(3, -EOWNERDEAD);
+    living_start_submitter(1, 0);
+    living_start_loop(2);
+    living_start_submitter(3, -EOWNERDEAD);
     let_die(die_with_results);
-    stage_start_reserver();
+    living_start_reserver();
 }
 
 static void act_repair(void)
@@ -492,52 +470,48 @@ static void act_repair(void)
     const uint32_t lanes[] = {prefork_table_outside_lane(stage_table, STAGE_VICTIM),
                               prefork_table_outside_lane(stage_table, STAGE_OTHER_DEAD)};
 
-    stage_expect(stage_calls.repair(stage_table, lanes, 2, NULL) == 0, "repair");
+    stage_expect(prefork_table_repair(stage_table, lanes, 2, NULL) == 0, "repair");
 }
 
 /* -- all of them ------------------------------------------------------------------------------------ */
 
 const struct scene step_scenes[] = {
-    {"submits a detached job; a worker sleeps", 2, 1, arrange_worker, open_lane, NULL, act_submit, NULL, NULL, 0},
+    {"submits a detached job; a worker sleeps", 2, 1, arrange_worker, open_lane, NULL, act_submit, NULL, NULL},
     {"submits what it has reserved; a worker sleeps", 2, 1, arrange_worker, prepare_reserved_for_one, NULL,
-     act_submit_reserved, NULL, NULL, 0},
-    {"submits, waits, collects", 2, 1, NULL, open_lane, NULL, act_submit_and_wait, run_one, NULL, 0},
+     act_submit_reserved, NULL, NULL},
+    {"submits, waits, collects", 2, 1, NULL, open_lane, NULL, act_submit_and_wait, run_one, NULL},
     {"claims, runs, completes a detached job; a worker sleeps", 2, 1, arrange_worker_and_job, open_lane, NULL, act_work,
-     NULL, NULL, 0},
-    {"completes; the submitter sleeps", 2, 1, arrange_submitter, prepare_run, NULL, act_complete, NULL, NULL, 0},
-    {"completes; the submitter's loop polls", 2, 1, arrange_loop, prepare_run, NULL, act_complete, NULL, NULL, 0},
-    {"completes a detached job; one waits for room", 2, 1, arrange_full_with_job, prepare_run, stage_start_reserver,
-     act_complete, NULL, NULL, 0},
-    {"completes a detached job; a loop wants room", 2, 1, arrange_full_with_job, prepare_run, stage_start_room_loop,
-     act_complete, NULL, NULL, 0},
-    {"is woken, claims, runs, completes; a worker sleeps", 4, 1, NULL, open_lane, NULL, act_work, wake_workers, NULL,
-     0},
-    {"hands back; a worker sleeps", 2, 1, arrange_worker_and_job, prepare_claimed, NULL, act_hand_back, NULL, NULL, 0},
+     NULL, NULL},
+    {"completes; the submitter sleeps", 2, 1, arrange_submitter, prepare_run, NULL, act_complete, NULL, NULL},
+    {"completes; the submitter's loop polls", 2, 1, arrange_loop, prepare_run, NULL, act_complete, NULL, NULL},
+    {"completes a detached job; one waits for room", 2, 1, arrange_full_with_job, prepare_run, living_start_reserver,
+     act_complete, NULL, NULL},
+    {"completes a detached job; a loop wants room", 2, 1, arrange_full_with_job, prepare_run, living_start_room_loop,
+     act_complete, NULL, NULL},
+    {"is woken, claims, runs, completes; a worker sleeps", 4, 1, NULL, open_lane, NULL, act_work, wake_workers, NULL},
+    {"hands back; a worker sleeps", 2, 1, arrange_worker_and_job, prepare_claimed, NULL, act_hand_back, NULL, NULL},
     {"collects a result; one waits for room", 2, 1, hold_one, prepare_waited, late_done_reserver, act_collect, NULL,
-     NULL, 0},
+     NULL},
     {"collects a result; a loop wants room", 2, 1, hold_one, prepare_waited, late_done_room_loop, act_collect, NULL,
-     NULL, 0},
+     NULL},
     {"takes a result from its mailbox; one waits for room", 2, 1, hold_one, prepare_notified, late_done_reserver,
-     act_next, NULL, NULL, 0},
+     act_next, NULL, NULL},
     {"detaches a running job; one waits for room", 2, 1, hold_one, prepare_waited, late_running_reserver, act_detach,
-     NULL, NULL, 0},
-    {"abandons; one waits for room", 2, 1, hold_one, prepare_reserved, stage_start_reserver, act_abandon, NULL, NULL,
-     0},
-    {"abandons; a loop wants room", 2, 1, hold_one, prepare_reserved, stage_start_room_loop, act_abandon, NULL, NULL,
-     0},
-    {"waits for room, is woken; one waits for room", 2, 1, hold_two, open_lane, NULL, act_reserve, make_room, NULL, 0},
+     NULL, NULL},
+    {"abandons; one waits for room", 2, 1, hold_one, prepare_reserved, living_start_reserver, act_abandon, NULL, NULL},
+    {"abandons; a loop wants room", 2, 1, hold_one, prepare_reserved, living_start_room_loop, act_abandon, NULL, NULL},
+    {"waits for room, is woken; one waits for room", 2, 1, hold_two, open_lane, NULL, act_reserve, make_room, NULL},
     {"wants room in a loop; a loop and a sleeper too", 2, 1, hold_two, open_lane, NULL, act_want_room,
-     make_room_for_loops, NULL, 0},
-    {"opens and closes a lane", 2, 1, NULL, prepare_nothing, NULL, act_open_and_close, NULL, NULL, 0},
+     make_room_for_loops, NULL},
+    {"opens and closes a lane", 2, 1, NULL, prepare_nothing, NULL, act_open_and_close, NULL, NULL},
     {"closes a lane with debts; all sleep", 4, 1, arrange_worker_and_job, prepare_debts, late_full_reserver, act_close,
-     NULL, NULL, 0},
+     NULL, NULL},
     {"creates and closes a table's segments", 0, 0, NULL, prepare_segments, NULL, act_create_segments, NULL,
-     inspect_segments, 0},
-    /* Ten thousand instructions in memory that nobody else will ever see. */
-    {"creates and destroys a table", 0, 0, NULL, prepare_create, NULL, act_create, NULL, inspect_segments, 20},
-    {"repairs: entries missing", 4, 2, arrange_without_entries, prepare_nothing, NULL, act_repair, NULL, NULL, 0},
-    {"repairs: entries there", 4, 2, arrange_with_entries, prepare_nothing, NULL, act_repair, NULL, NULL, 0},
-    {"repairs: results not told", 4, 2, arrange_results, prepare_nothing, NULL, act_repair, NULL, NULL, 0},
+     inspect_segments},
+    {"creates and destroys a table", 0, 0, NULL, prepare_create, NULL, act_create, NULL, inspect_segments},
+    {"repairs: entries missing", 4, 2, arrange_without_entries, prepare_nothing, NULL, act_repair, NULL, NULL},
+    {"repairs: entries there", 4, 2, arrange_with_entries, prepare_nothing, NULL, act_repair, NULL, NULL},
+    {"repairs: results not told", 4, 2, arrange_results, prepare_nothing, NULL, act_repair, NULL, NULL},
 };
 const size_t step_scene_count = PFK_COUNT_OF(step_scenes);
 

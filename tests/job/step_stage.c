@@ -5,54 +5,44 @@
 #include <errno.h>
 #include <poll.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
-#include <time.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "stepper.h"
+#include "ipc/semaphore.h"
+#include "step_living.h"
 
-#define STAGE_HANG_MS       20000 /* a bound for what should never be */
-#define STAGE_LOOKS_AT_REST 200
-#define STAGE_QUIT          UINT32_C(0) /* the number of the job that sends workers home */
-
-enum stage_kind { STAGE_WORKER, STAGE_SUBMITTER, STAGE_LOOP, STAGE_RESERVER, STAGE_ROOM_LOOP };
-
-struct stage_survivor {
-    enum stage_kind kind;
-    uint32_t seat, number;
-    int status; /* that its job should end with */
-    pid_t pid;
-};
+#define STAGE_MASTER  (-1)
+#define STAGE_HANG_MS 20000 /* a bound for what should never be */
+#define STAGE_REUSES  24
 
 struct stage_ledger *stage_ledger;
 struct prefork_table *stage_table;
 struct prefork_lane *stage_holder, *stage_runner;
-struct stage_calls stage_calls;
-bool stage_victim_leaves;
+uint32_t stage_time_factor = 1;
 
-static struct stage_survivor survivors[STAGE_SURVIVORS];
-static uint32_t n_survivors;
-static uint64_t hang_ns;
 static pid_t stage_master;
+static int stage_victim = STAGE_MASTER; /* which one this process is */
+static uint32_t stage_claimed_by_dead;  /* jobs that died with their workers */
 
 /* -- sleeping without a timeout ------------------------------------------------ */
 
 typedef int stage_clockwait_fn(sem_t *restrict, clockid_t, const struct timespec *restrict);
 
 static stage_clockwait_fn *stage_real_clockwait;
-static bool stage_sleeps_for_ever;
 
+/* The library's second look after about a second would mend what is broken. */
 int sem_clockwait(sem_t *restrict sem, clockid_t clock, const struct timespec *restrict until)
 {
-    return stage_sleeps_for_ever ? sem_wait(sem) : stage_real_clockwait(sem, clock, until);
+    const struct timespec never = {until->tv_sec + 24 * 3600, until->tv_nsec};
+
+    return stage_real_clockwait(sem, clock, &never);
 }
 
 /* -- set-up --------------------------------------------------------------------- */
@@ -60,10 +50,14 @@ int sem_clockwait(sem_t *restrict sem, clockid_t clock, const struct timespec *r
 int stage_set_up(void)
 {
     const char *const factor = getenv("PFK_TEST_TIME_FACTOR");
-    const double times = factor != NULL ? strtod(factor, NULL) : 1;
+    const struct rlimit few = {64, 64};
 
+    if (factor != NULL && strtod(factor, NULL) > 1)
+        stage_time_factor = (uint32_t)strtod(factor, NULL);
     stage_master = getpid();
-    hang_ns = (uint64_t)(STAGE_HANG_MS * (times > 1 ? times : 1)) * PFK_NS_PER_MS;
+    /* A table's creation counts the open descriptors, with a system call for each possible one. */
+    (void)setrlimit(RLIMIT_NOFILE, &few);
+    (void)prctl(PR_SET_TIMERSLACK, 1);
     *(void **)&stage_real_clockwait = dlsym(RTLD_NEXT, "sem_clockwait");
     stage_ledger = mmap(NULL, sizeof(*stage_ledger), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     return stage_real_clockwait != NULL && stage_ledger != MAP_FAILED ? 0 : -1;
@@ -78,7 +72,7 @@ bool stage_open(uint32_t slots)
 {
     const struct prefork_table_options options = {.size = sizeof(options),
                                                   .slots = slots,
-                                                  .request_bytes = 64,
+                                                  .request_bytes = 65536, /* so that the hot ring is small */
                                                   .reply_bytes = 64,
                                                   .threads_per_worker = 1,
                                                   .generations = 1,
@@ -86,7 +80,8 @@ bool stage_open(uint32_t slots)
                                                   .max_attempts = 3};
 
     memset((void *)stage_ledger, 0, sizeof(*stage_ledger));
-    n_survivors = 0;
+    living_clear();
+    stage_claimed_by_dead = 0;
     if (prefork_table_create(&options, &stage_table) != 0) {
         stage_fail("%s", prefork_last_error());
         return false;
@@ -107,7 +102,7 @@ void stage_fail(const char *format, ...)
     va_end(values);
 }
 
-static bool stage_is_sound(void)
+bool stage_is_sound(void)
 {
     return pfk_u32_load_acquire(&stage_ledger->failed) == 0;
 }
@@ -131,7 +126,7 @@ static bool stage_check(bool holds, const char *what)
 
 /* -- what participants do ---------------------------------------------------------- */
 
-static uint32_t stage_lane_number(uint32_t outside)
+uint32_t stage_lane_number(uint32_t outside)
 {
     return prefork_table_outside_lane(stage_table, outside);
 }
@@ -144,12 +139,37 @@ struct prefork_lane *stage_lane(uint32_t outside)
     return lane;
 }
 
+struct prefork_lane *stage_be_victim(uint32_t victim)
+{
+    stage_victim = (int)victim;
+    return stage_lane(STAGE_VICTIM + victim);
+}
+
+void stage_wait_for(uint32_t outside, enum stage_wait what, uint64_t job)
+{
+    pfk_u64_store_release(&stage_ledger->waiting[outside].job, job);
+    pfk_u32_store_release(&stage_ledger->waiting[outside].what, what);
+}
+
 uint64_t stage_reserve(struct prefork_lane *lane)
 {
     uint64_t job;
 
     stage_expect(prefork_lane_reserve(lane, PREFORK_NO_WAIT, &job) == 0, "reserve");
     return job;
+}
+
+void stage_submit(struct prefork_lane *lane, uint64_t job, uint32_t number, uint32_t flags)
+{
+    const struct prefork_submission submission = {
+        .size = sizeof(submission), .request_bytes = sizeof(number), .flags = flags};
+    struct stage_job *const entry = &stage_ledger->jobs[number];
+    size_t capacity;
+
+    memcpy(prefork_lane_request_buffer(lane, job, &capacity), &number, sizeof(number));
+    pfk_u64_store_release(&entry->submitting, job);
+    stage_expect(prefork_lane_submit(lane, job, &submission) == 0, "submit");
+    pfk_u32_store_release(&entry->accepted, 1);
 }
 
 uint64_t stage_put(struct prefork_lane *lane, uint32_t number, uint32_t flags)
@@ -192,7 +212,7 @@ static uint32_t stage_number(const struct prefork_job *job)
     return number;
 }
 
-void stage_run(struct prefork_job *job)
+uint32_t stage_run(struct prefork_job *job)
 {
     const uint32_t number = stage_number(job);
     struct stage_job *const entry = &stage_ledger->jobs[number];
@@ -204,243 +224,100 @@ void stage_run(struct prefork_job *job)
     stage_expect(prefork_job_reply(job, sizeof(number)) == 0, "reply");
     (void)pfk_u32_add_acq_rel(&entry->runs, 1);
     pfk_u32_store_release(&entry->running, 0);
+    return number;
+}
+
+static void stage_complete_as_victim(struct prefork_job *job, struct stage_job *entry)
+{
+    if (pfk_u32_load_acquire(&entry->completed_by[stage_victim]) != 0)
+        stage_fail("a job was completed twice");
+    pfk_u64_store_release(&entry->completing[stage_victim], prefork_job_id(job));
+    stage_expect(prefork_job_complete(job, 0) == 0, "complete");
+    pfk_u32_store_release(&entry->completed_by[stage_victim], 1);
 }
 
 void stage_complete(struct prefork_job *job)
 {
-    const uint32_t number = stage_number(job);
+    struct stage_job *const entry = &stage_ledger->jobs[stage_number(job)];
 
-    if (stage_victim_leaves)
-        pfk_u32_store_release(&stage_ledger->completing, number);
+    if (stage_victim != STAGE_MASTER) {
+        stage_complete_as_victim(job, entry);
+        return;
+    }
     stage_expect(prefork_job_complete(job, 0) == 0, "complete");
-    if (!stage_victim_leaves)
-        (void)pfk_u32_add_acq_rel(&stage_ledger->jobs[number].completed, 1);
+    (void)pfk_u32_add_acq_rel(&entry->completed, 1);
 }
 
-static void stage_check_result(const struct prefork_result *result, uint32_t number, int status)
+bool stage_run_one(void)
 {
-    uint32_t reply = number;
+    struct prefork_job *job;
 
-    if (status == 0 && result->reply_bytes == sizeof(reply))
-        memcpy(&reply, result->reply, sizeof(reply));
-    stage_expect(result->status == status && reply == number, "a result is wrong");
+    if (prefork_lane_claim(stage_runner, PREFORK_NO_WAIT, &job) != 0)
+        return false;
+    (void)stage_run(job);
+    stage_complete(job);
+    return true;
 }
 
-/* -- survivors --------------------------------------------------------------------- */
-
-static void stage_nap(const struct stage_survivor *me)
-{
-    pfk_u32_store_release(&stage_ledger->napping[me->seat], 1);
-}
-
-static void stage_answer(const struct stage_survivor *me)
-{
-    pfk_u32_store_release(&stage_ledger->answered[me->seat], 1);
-}
-
-static void stage_be_worker(const struct stage_survivor *me, struct prefork_lane *lane)
-{
-    uint32_t number;
-
-    do {
-        struct prefork_job *job;
-
-        stage_nap(me);
-        stage_expect(prefork_lane_claim(lane, PREFORK_NO_DEADLINE, &job) == 0, "claim");
-        number = stage_number(job);
-        stage_run(job);
-        stage_complete(job);
-    } while (number != STAGE_QUIT);
-}
-
-static void stage_be_submitter(const struct stage_survivor *me, struct prefork_lane *lane)
-{
-    const uint64_t job = stage_put(lane, me->number, 0);
-    struct prefork_result result;
-
-    stage_nap(me);
-    stage_expect(prefork_lane_wait(lane, job, PREFORK_NO_DEADLINE, &result) == 0, "wait");
-    stage_check_result(&result, me->number, me->status);
-    stage_expect(prefork_lane_collect(lane, job) == 0, "collect");
-    stage_answer(me);
-}
-
-static void stage_poll(const struct stage_survivor *me, struct prefork_lane *lane)
+void stage_poll(struct prefork_lane *lane)
 {
     struct pollfd wake = {.fd = prefork_lane_wake_fd(lane), .events = POLLIN};
 
-    stage_nap(me);
     stage_expect(poll(&wake, 1, -1) == 1, "poll");
 }
 
-static void stage_be_loop(const struct stage_survivor *me, struct prefork_lane *lane)
+uint32_t stage_release_held(void)
 {
-    struct prefork_result result;
-    int rc;
+    const uint32_t end = stage_table->geometry.slots, first = stage_holder->records[end].next;
 
-    (void)stage_put(lane, me->number, PREFORK_SUBMIT_NOTIFY);
-    while ((rc = prefork_lane_next(lane, &result)) == -EAGAIN)
-        stage_poll(me, lane);
-    stage_expect(rc == 0, "next");
-    stage_check_result(&result, me->number, me->status);
-    stage_expect(prefork_lane_collect(lane, result.job) == 0, "collect");
-    stage_answer(me);
-}
-
-static void stage_be_reserver(const struct stage_survivor *me, struct prefork_lane *lane)
-{
-    uint64_t job;
-
-    stage_nap(me);
-    stage_expect(prefork_lane_reserve(lane, PREFORK_NO_DEADLINE, &job) == 0, "reserve");
-    stage_answer(me);
-    stage_expect(prefork_lane_abandon(lane, job) == 0, "abandon");
-}
-
-static void stage_be_room_loop(const struct stage_survivor *me, struct prefork_lane *lane)
-{
-    struct prefork_result result;
-    uint64_t job;
-
-    while (prefork_lane_reserve(lane, PREFORK_NO_WAIT, &job) == -EAGAIN) {
-        if (prefork_lane_want_room(lane) == 1)
-            continue;
-        while (prefork_lane_next(lane, &result) == -EAGAIN)
-            stage_poll(me, lane);
-    }
-    stage_answer(me);
-    stage_expect(prefork_lane_abandon(lane, job) == 0, "abandon");
-}
-
-static void stage_survive(const struct stage_survivor *me)
-{
-    static void (*const be[])(const struct stage_survivor *, struct prefork_lane *) = {
-        stage_be_worker, stage_be_submitter, stage_be_loop, stage_be_reserver, stage_be_room_loop};
-    struct prefork_lane *lane;
-
-    stage_sleeps_for_ever = true;
-    lane = stage_lane(STAGE_FIRST_SURVIVOR + me->seat);
-    be[me->kind](me, lane);
-    prefork_lane_close(&lane);
-    _exit(0);
-}
-
-/* Whether every survivor sleeps or has ended. They sleep without a timeout, so
- * while the master does nothing nobody will ever wake them. */
-static bool stage_all_rest(void)
-{
-    for (uint32_t i = 0; i < n_survivors; i++)
-        if (!stepper_rests(survivors[i].pid))
-            return false;
-    return true;
-}
-
-/* Waits for the state; false when it will never come: all rest, and did so each
- * time (one look is not enough, they are looked at one after the other), or
- * time has run out. */
-static bool stage_await(bool (*holds)(const struct stage_survivor *), const struct stage_survivor *of)
-{
-    const struct timespec pause = {0, 50000};
-    const uint64_t until_ns = prefork_clock_now_ns() + hang_ns;
-    int at_rest = 0;
-
-    while (!holds(of)) {
-        at_rest = stage_all_rest() ? at_rest + 1 : 0;
-        if (at_rest > STAGE_LOOKS_AT_REST || prefork_clock_now_ns() > until_ns || !stage_is_sound())
-            return false;
-        (void)nanosleep(&pause, NULL);
-    }
-    return true;
-}
-
-/* The flag, then the kernel's word: between the two nothing else sleeps. */
-static bool stage_sleeps(const struct stage_survivor *survivor)
-{
-    return pfk_u32_load_acquire(&stage_ledger->napping[survivor->seat]) != 0 && stepper_is_asleep(survivor->pid);
-}
-
-static void stage_start(enum stage_kind kind, uint32_t number, int status)
-{
-    struct stage_survivor *const survivor = &survivors[n_survivors];
-    const pid_t master = getpid();
-
-    *survivor = (struct stage_survivor){kind, n_survivors, number, status, 0};
-    survivor->pid = fork();
-    if (survivor->pid == 0) {
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() == master)
-            stage_survive(survivor);
-        _exit(1);
-    }
-    n_survivors++;
-    if (!stage_await(stage_sleeps, survivor))
-        stage_fail("survivor %u never slept", survivor->seat);
-}
-
-void stage_start_worker(void)
-{
-    stage_start(STAGE_WORKER, 0, 0);
-}
-
-void stage_start_submitter(uint32_t number, int status)
-{
-    stage_start(STAGE_SUBMITTER, number, status);
-}
-
-void stage_start_loop(uint32_t number)
-{
-    stage_start(STAGE_LOOP, number, 0);
-}
-
-void stage_start_reserver(void)
-{
-    stage_start(STAGE_RESERVER, 0, 0);
-}
-
-void stage_start_room_loop(void)
-{
-    stage_start(STAGE_ROOM_LOOP, 0, 0);
+    if (first == end || stage_holder->records[first].state != PFK_RECORD_RESERVED)
+        return 0;
+    stage_expect(prefork_lane_abandon(stage_holder, stage_holder->records[first].job) == 0, "abandon");
+    return 1;
 }
 
 /* -- after the death ------------------------------------------------------------------ */
 
-static uint64_t stage_word(uint32_t index)
+uint64_t stage_word(uint32_t index)
 {
     return pfk_u64_load_acquire(&pfk_table_descriptor(stage_table, index)->word);
 }
 
-/* How many jobs the dead victim holds. */
-static uint32_t stage_count_claimed(void)
+/* Whether the slot still holds that job in that state. */
+static bool stage_is_still(uint64_t job, uint32_t state, uint32_t lane)
 {
-    uint32_t claimed = 0;
+    const uint64_t word = stage_word(pfk_job_index(job));
 
-    for (uint32_t i = 0; i < stage_table->geometry.slots; i++)
-        claimed += pfk_word_is(stage_word(i), PFK_CLAIMED, stage_lane_number(STAGE_VICTIM));
-    return claimed;
+    return pfk_word_is(word, state, lane) && pfk_word_life(word) == pfk_job_life(job);
 }
 
-/* What the victim did last is told by the words: whether its reservation became
- * a job, whether its job is complete. */
-static void stage_close_accounts(uint32_t claimed)
+/* Ids begin with life 1: 0 is none. */
+static void stage_close_account(struct stage_job *job, uint32_t victim, bool submits, pid_t pid)
 {
-    const uint64_t reserved = pfk_u64_load_acquire(&stage_ledger->reserved);
-    const uint32_t completing = pfk_u32_load_acquire(&stage_ledger->completing);
+    const uint32_t lane = stage_lane_number(STAGE_VICTIM + victim);
+    const uint64_t submitting = pfk_u64_load_acquire(&job->submitting);
+    const uint64_t completing = pfk_u64_load_acquire(&job->completing[victim]);
+    uint32_t runner = (uint32_t)pid;
 
+    (void)pfk_u32_cas_acq_rel(&job->running, &runner, 0);
+    if (submits && submitting != 0 && !stage_is_still(submitting, PFK_RESERVED, lane))
+        pfk_u32_store_release(&job->accepted, 1);
+    if (completing != 0 && !stage_is_still(completing, PFK_CLAIMED, lane))
+        pfk_u32_store_release(&job->completed_by[victim], 1);
+}
+
+void stage_close_accounts(uint32_t victim, pid_t pid)
+{
+    const uint32_t first = STAGE_VICTIMS_JOBS + victim * STAGE_VICTIM_JOBS;
+
+    stage_wait_for(STAGE_VICTIM + victim, STAGE_NOTHING, 0);
     for (uint32_t i = 0; i < STAGE_JOBS; i++)
-        if (claimed > 0)
-            pfk_u32_store_release(&stage_ledger->jobs[i].running, 0);
-    if (reserved != 0) {
-        const uint64_t word = stage_word(pfk_job_index(reserved));
-
-        if (pfk_word_life(word) != pfk_job_life(reserved) || pfk_word_state(word) != PFK_RESERVED)
-            pfk_u32_store_release(&stage_ledger->jobs[pfk_u32_load_acquire(&stage_ledger->reserved_number)].accepted,
-                                  1);
-    }
-    if (completing != 0 && claimed == 0)
-        (void)pfk_u32_add_acq_rel(&stage_ledger->jobs[completing].completed, 1);
+        stage_close_account(&stage_ledger->jobs[i], victim, i >= first && i < first + STAGE_VICTIM_JOBS, pid);
+    for (uint32_t i = 0; i < stage_table->geometry.slots; i++)
+        stage_claimed_by_dead += pfk_word_is(stage_word(i), PFK_CLAIMED, stage_lane_number(STAGE_VICTIM + victim));
 }
 
-static void stage_repair(uint32_t n_dead)
+void stage_repair(uint32_t n_dead)
 {
     struct prefork_repair report = {.size = sizeof(report)};
     uint32_t lanes[2], suspect = 0, passes = 0;
@@ -448,7 +325,7 @@ static void stage_repair(uint32_t n_dead)
     for (uint32_t i = 0; i < n_dead; i++)
         lanes[i] = stage_lane_number(STAGE_VICTIM + i);
     do {
-        if (stage_calls.repair(stage_table, lanes, n_dead, &report) != 0)
+        if (prefork_table_repair(stage_table, lanes, n_dead, &report) != 0)
             stage_fail("repair: %s", prefork_last_error());
         suspect += report.suspect;
     } while (report.deferred > 0 && ++passes < 100);
@@ -456,90 +333,24 @@ static void stage_repair(uint32_t n_dead)
     (void)stage_check(suspect == 0, "repair found damage");
 }
 
-static bool stage_no_job_waits(const struct stage_survivor *unused)
-{
-    (void)unused;
-    for (uint32_t i = 0; i < stage_table->geometry.slots; i++) {
-        const uint32_t state = pfk_word_state(stage_word(i));
+/* -- checks ------------------------------------------------------------------------------ */
 
-        if (state == PFK_READY || state == PFK_QUEUING || state == PFK_CLAIMED)
-            return false;
-    }
-    return true;
+static void stage_check_job(uint32_t number, const struct stage_job *job)
+{
+    const bool owed = pfk_u32_load_acquire(&job->accepted) != 0 && pfk_u32_load_acquire(&job->buried) == 0;
+    const uint32_t runs = pfk_u32_load_acquire(&job->runs);
+    uint32_t completed = pfk_u32_load_acquire(&job->completed);
+
+    for (uint32_t i = 0; i < STAGE_VICTIMS; i++)
+        completed += pfk_u32_load_acquire(&job->completed_by[i]);
+    if (completed != owed || runs < completed || runs > completed + stage_claimed_by_dead)
+        stage_fail("job %u: accepted %u, run %u times, completed %u times", number, owed, runs, completed);
 }
 
-static bool stage_is_answered(const struct stage_survivor *survivor)
+static void stage_check_ledger(void)
 {
-    return pfk_u32_load_acquire(&stage_ledger->answered[survivor->seat]) != 0;
-}
-
-static bool stage_has_worker(void)
-{
-    for (uint32_t i = 0; i < n_survivors; i++)
-        if (survivors[i].kind == STAGE_WORKER)
-            return true;
-    return false;
-}
-
-static void stage_run_all(void)
-{
-    struct prefork_job *job;
-
-    if (stage_runner->job.held) {
-        stage_run(&stage_runner->job);
-        stage_complete(&stage_runner->job);
-    }
-    while (prefork_lane_claim(stage_runner, PREFORK_NO_WAIT, &job) == 0) {
-        stage_run(job);
-        stage_complete(job);
-    }
-}
-
-/* Nothing that wakes anybody is done here before those who should be awake by
- * now have answered. */
-static void stage_await_survivors(void)
-{
-    static const char *const missed[] = {"", "a submitter sleeps on", "a loop sleeps on: its job is done",
-                                         "who waits for room sleeps on", "a loop sleeps on: there is room"};
-
-    if (stage_runner->job.held || !stage_has_worker())
-        stage_run_all();
-    if (stage_has_worker() && !stage_await(stage_no_job_waits, NULL))
-        stage_fail("a job waits and the worker sleeps on");
-    for (uint32_t i = 0; i < n_survivors; i++)
-        if (survivors[i].kind != STAGE_WORKER && !stage_await(stage_is_answered, &survivors[i]))
-            stage_fail("%s", missed[survivors[i].kind]);
-}
-
-/* Everybody goes home, workers by a job that says so. */
-static void stage_dismiss(void)
-{
-    const bool failed = pfk_u32_load_acquire(&stage_ledger->failed) != 0;
-
-    for (uint32_t i = 0; i < n_survivors; i++) {
-        int status = 0;
-
-        if (failed)
-            (void)kill(survivors[i].pid, SIGKILL);
-        else if (survivors[i].kind == STAGE_WORKER)
-            (void)stage_put(stage_runner, STAGE_QUIT, PREFORK_SUBMIT_DETACHED);
-        (void)waitpid(survivors[i].pid, &status, 0);
-        if (!failed)
-            (void)stage_check(status == 0, "a survivor failed");
-    }
-}
-
-static void stage_check_ledger(uint32_t claimed)
-{
-    for (uint32_t i = 1; i < STAGE_JOBS; i++) {
-        const struct stage_job *const job = &stage_ledger->jobs[i];
-        const uint32_t owed =
-            pfk_u32_load_acquire(&job->accepted) != 0 && pfk_u32_load_acquire(&job->buried) == 0 ? 1 : 0;
-        const uint32_t completed = pfk_u32_load_acquire(&job->completed), runs = pfk_u32_load_acquire(&job->runs);
-
-        if (completed != owed || runs < completed || runs > completed + claimed)
-            stage_fail("job %u: accepted %u, run %u times, completed %u times", i, owed, runs, completed);
-    }
+    for (uint32_t i = STAGE_FIRST_JOB; i < STAGE_CYCLES_JOB; i++)
+        stage_check_job(i, &stage_ledger->jobs[i]);
 }
 
 static void stage_verify(void)
@@ -570,7 +381,7 @@ static void stage_reserve_all(struct prefork_lane *lane)
 
 static void stage_cycle(struct prefork_lane *lane, uint32_t flags)
 {
-    const uint32_t number = STAGE_JOBS - 1;
+    const uint32_t number = STAGE_CYCLES_JOB;
     const struct prefork_submission submission = {
         .size = sizeof(submission), .request_bytes = sizeof(number), .flags = flags};
     struct prefork_result result;
@@ -608,20 +419,55 @@ static void stage_go_on(void)
     prefork_lane_close(&lane);
 }
 
-bool stage_close(uint32_t n_dead)
+static void stage_take_result(struct prefork_lane *lane, uint64_t job, uint32_t flags)
 {
-    const uint32_t claimed = stage_count_claimed();
+    const uint64_t until_ns = prefork_deadline_after_ms(STAGE_HANG_MS * stage_time_factor);
+    struct prefork_result result = {.job = 0};
+    int rc = 0;
 
-    stage_close_accounts(claimed);
-    stage_repair(n_dead);
+    if (flags == 0)
+        rc = prefork_lane_wait(lane, job, until_ns, &result);
+    while (flags == PREFORK_SUBMIT_NOTIFY && (rc = prefork_lane_next(lane, &result)) == -EAGAIN)
+        stage_poll(lane);
+    if (rc != 0 || result.job != job || prefork_lane_collect(lane, job) != 0)
+        stage_fail("reuse: %s", prefork_last_error());
+}
+
+/* Often enough for every ring to come around, and every slot. Others may be at work. */
+void stage_reuse(void)
+{
+    static const uint32_t flags[] = {PREFORK_SUBMIT_DETACHED, 0, PREFORK_SUBMIT_NOTIFY};
+    const uint32_t number = STAGE_CYCLES_JOB;
+    struct prefork_lane *lane;
+    uint64_t job;
+
+    if (prefork_lane_open(stage_table, stage_lane_number(STAGE_VICTIM), &lane) != 0) {
+        stage_fail("%s", prefork_last_error());
+        return;
+    }
+    for (uint32_t i = 0; i < STAGE_REUSES && stage_is_sound(); i++) {
+        const struct prefork_submission submission = {
+            .size = sizeof(submission), .request_bytes = sizeof(number), .flags = flags[i % 3]};
+        const int rc = prefork_lane_put(lane, &number, &submission, PREFORK_NO_WAIT, &job);
+
+        while (stage_run_one())
+            continue;
+        if (rc == 0 && flags[i % 3] != PREFORK_SUBMIT_DETACHED)
+            stage_take_result(lane, job, flags[i % 3]);
+    }
+    prefork_lane_close(&lane);
+}
+
+bool stage_close(void)
+{
     if (stage_is_sound())
-        stage_await_survivors();
+        living_settle();
     prefork_lane_close(&stage_holder);
-    stage_dismiss();
+    living_dismiss();
+    while (stage_is_sound() && stage_run_one())
+        continue;
     if (stage_is_sound())
-        stage_run_all();
-    if (stage_is_sound())
-        stage_check_ledger(claimed);
+        stage_check_ledger();
     if (stage_is_sound())
         stage_verify();
     if (stage_is_sound())
@@ -631,4 +477,13 @@ bool stage_close(uint32_t n_dead)
         stage_verify();
     prefork_table_destroy(&stage_table);
     return stage_is_sound();
+}
+
+void stage_drop(void)
+{
+    stage_fail("dropped");
+    living_dismiss();
+    prefork_lane_close(&stage_holder);
+    prefork_lane_close(&stage_runner);
+    prefork_table_destroy(&stage_table);
 }
