@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The worker's half of a job: claim, complete, hand back.
  *
- *     QUEUING, READY -> CLAIMED(me) -> DONE, or FREEING(me) when detached
+ *     QUEUING, READY -> CLAIMED(me) -> DONE, or SPARE(me) when detached
  *
  * Runs on the lane's thread. The word as the claim left it is the fencing
  * token: whoever's (life, attempt) is not in the word any more has lost the
@@ -41,6 +41,7 @@ static struct prefork_job *claim_open(struct prefork_lane *lane, uint32_t index,
     job->word = word;
     job->index = index;
     job->handler = pfk_u32_load_relaxed(&descriptor->handler);
+    lane->spin.partner_cpu = pfk_u32_load_relaxed(&descriptor->submitter_cpu);
     job->request_bytes = pfk_u32_load_relaxed(&descriptor->request_bytes);
     if (PFK_UNLIKELY(job->request_bytes > lane->table->geometry.request_bytes))
         job->request_bytes = lane->table->geometry.request_bytes;
@@ -56,7 +57,7 @@ static struct prefork_job *claim_open(struct prefork_lane *lane, uint32_t index,
 static bool claim_try(struct prefork_lane *lane, struct prefork_job **job_out)
 {
     uint32_t index;
-    const uint64_t word = pfk_take(lane->table, &lane->rings.ready, pfk_take_claim, lane->number, &index);
+    const uint64_t word = pfk_take(lane->table, &lane->rings.ready, pfk_take_claim, lane->number, &index, NULL);
 
     if (word == 0)
         return false;
@@ -72,6 +73,25 @@ static void claim_pass_on(struct prefork_lane *lane)
 
     if (pfk_ring_peek(&lane->rings.ready, &entry) && pfk_park_ring(&lane->table->work->ready_sem))
         pfk_lane_tally(lane, PFK_COUNT_WOKEN);
+}
+
+struct claim_looking {
+    struct prefork_lane *lane;
+    struct prefork_job **job_out;
+};
+
+static bool claim_look(void *context)
+{
+    struct claim_looking *const looking = context;
+
+    return claim_try(looking->lane, looking->job_out);
+}
+
+static bool claim_spin(struct prefork_lane *lane, uint64_t deadline_ns, struct prefork_job **job_out)
+{
+    struct claim_looking looking = {lane, job_out};
+
+    return pfk_spin_until(&lane->spin, deadline_ns, claim_look, &looking);
 }
 
 static int claim_wait(struct prefork_lane *lane, uint64_t deadline_ns, struct prefork_job **job_out)
@@ -108,6 +128,8 @@ PFK_EXPORT int prefork_lane_claim(struct prefork_lane *lane, uint64_t deadline_n
         return 0;
     if (deadline_ns == PREFORK_NO_WAIT)
         return pfk_error_routine(EAGAIN, "prefork_lane_claim: no job");
+    if (pfk_spin_is_due(&lane->spin) && claim_spin(lane, deadline_ns, job_out))
+        return 0;
     return claim_wait(lane, deadline_ns, job_out);
 }
 
@@ -132,8 +154,9 @@ PFK_EXPORT int prefork_job_reply(struct prefork_job *job, size_t length)
     const struct pfk_geometry *const geometry = &job->lane->table->geometry;
 
     if (length > geometry->reply_bytes)
-        return pfk_error(EMSGSIZE, "prefork_job_reply: %zu bytes; this table's replies take %u: create it with a "
-                                   "greater reply_bytes",
+        return pfk_error(EMSGSIZE,
+                         "prefork_job_reply: %zu bytes; this table's replies take %u: create it with a "
+                         "greater reply_bytes",
                          length, geometry->reply_bytes);
     job->reply_offset = geometry->request_bytes;
     job->reply_bytes = (uint32_t)length;
@@ -194,34 +217,37 @@ static bool claim_holds(const struct prefork_job *job)
            claim_is_ours(job, pfk_u64_load_acquire(&pfk_table_descriptor(job->lane->table, job->index)->word));
 }
 
-/* Moves the word on from CLAIMED, repeating while only flags change. Returns
- * false when the job is not ours any more; *word_out is what we left. */
-static bool claim_leave(const struct prefork_job *job, uint32_t (*next_state)(uint64_t word), uint64_t *word_out)
+/* One try to end the claim: DONE, or free when nobody will collect. On failure
+ * *word is what was found. */
+static bool claim_finish(const struct prefork_job *job, uint64_t *word)
 {
     pfk_atomic_u64 *const at = &pfk_table_descriptor(job->lane->table, job->index)->word;
-    uint64_t word = pfk_u64_load_acquire(at);
 
-    for (int i = 0; i < CLAIM_FLAG_TRIES; i++) {
-        const uint32_t state = next_state(word);
+    if ((pfk_word_flags(*word) & PFK_DETACHED) != 0)
+        return pfk_magazine_free(job->lane, job->index, word);
+    return pfk_u64_cas_acq_rel(at, word, pfk_word_moved(*word, PFK_DONE, PFK_NOBODY));
+}
 
-        if (!claim_is_ours(job, word))
-            return false;
-        *word_out = pfk_word_moved(word, state, state == PFK_DONE ? PFK_NOBODY : job->lane->number);
-        if (pfk_u64_cas_acq_rel(at, &word, *word_out))
+static bool claim_return(const struct prefork_job *job, uint64_t *word)
+{
+    pfk_atomic_u64 *const at = &pfk_table_descriptor(job->lane->table, job->index)->word;
+
+    return pfk_u64_cas_acq_rel(at, word, pfk_word_moved(*word, PFK_QUEUING, job->lane->number));
+}
+
+/* Moves the word on from CLAIMED, repeating while only flags change. Returns
+ * false when the job is not ours any more; *flags_out is what it had. */
+static bool claim_leave(const struct prefork_job *job, bool (*try)(const struct prefork_job *, uint64_t *word),
+                        uint32_t *flags_out)
+{
+    uint64_t word = pfk_u64_load_acquire(&pfk_table_descriptor(job->lane->table, job->index)->word);
+
+    for (int i = 0; i < CLAIM_FLAG_TRIES && claim_is_ours(job, word); i++) {
+        *flags_out = pfk_word_flags(word);
+        if (try(job, &word))
             return true;
     }
     return false;
-}
-
-static uint32_t claim_complete_state(uint64_t word)
-{
-    return (pfk_word_flags(word) & PFK_DETACHED) != 0 ? PFK_FREEING : PFK_DONE;
-}
-
-static uint32_t claim_hand_back_state(uint64_t word)
-{
-    (void)word;
-    return PFK_QUEUING;
 }
 
 static void claim_stamp_end(const struct prefork_job *job, const struct pfk_descriptor_shm *descriptor)
@@ -233,23 +259,19 @@ static void claim_stamp_end(const struct prefork_job *job, const struct pfk_desc
     pfk_lane_stamp_latency(job->lane->shm->ran_log2_ns, claimed_ns, prefork_clock_now_ns());
 }
 
-/* Pays what the new state owes: the free ring's entry, or the announcement. */
-static bool claim_settle_complete(const struct prefork_job *job, uint64_t word, uint32_t submitter)
+static bool claim_tell(const struct prefork_job *job, uint32_t flags, uint32_t submitter)
 {
-    struct prefork_table *const table = job->lane->table;
+    const struct prefork_table *const table = job->lane->table;
 
-    if (pfk_word_state(word) == PFK_DONE)
-        return pfk_table_announce(table, job->index, submitter, pfk_word_flags(word));
-    (void)pfk_rings_put_free(&job->lane->rings, job->index);
-    return pfk_table_wake_room(table);
+    return (flags & PFK_DETACHED) != 0 ? pfk_table_wake_room(table)
+                                       : pfk_table_announce(table, job->index, submitter, flags);
 }
 
 PFK_EXPORT int prefork_job_complete(struct prefork_job *job, int status)
 {
     struct prefork_lane *const lane = job->lane;
     struct pfk_descriptor_shm *descriptor;
-    uint32_t submitter;
-    uint64_t word;
+    uint32_t submitter, flags;
 
     if (PFK_UNLIKELY(lane == NULL))
         return claim_inherited("prefork_job_complete");
@@ -260,19 +282,21 @@ PFK_EXPORT int prefork_job_complete(struct prefork_job *job, int status)
         return claim_lost(job, "prefork_job_complete");
     }
     descriptor = pfk_table_descriptor(lane->table, job->index);
-    submitter = pfk_u32_load_relaxed(&descriptor->submitter); /* before the word moves: then the slot may be another's */
+    submitter =
+        pfk_u32_load_relaxed(&descriptor->submitter); /* before the word moves: then the slot may be another's */
     pfk_u32_store_relaxed(&descriptor->reply_offset, job->reply_offset);
     pfk_u32_store_relaxed(&descriptor->reply_bytes, job->reply_bytes);
     pfk_u32_store_relaxed(&descriptor->status, (uint32_t)status);
+    pfk_u32_store_relaxed(&descriptor->worker_cpu, lane->spin.own_cpu);
     claim_stamp_end(job, descriptor);
     job->held = false;
     /* Releases the reply; the submitter's load of DONE acquires it. */
-    if (PFK_UNLIKELY(!claim_leave(job, claim_complete_state, &word)))
+    if (PFK_UNLIKELY(!claim_leave(job, claim_finish, &flags)))
         return claim_lost(job, "prefork_job_complete");
     pfk_lane_tally(lane, PFK_COUNT_JOBS);
     if (status != 0)
         pfk_lane_tally(lane, PFK_COUNT_FAILED);
-    if (claim_settle_complete(job, word, submitter))
+    if (claim_tell(job, flags, submitter))
         pfk_lane_tally(lane, PFK_COUNT_WOKEN);
     return 0;
 }
@@ -281,8 +305,8 @@ PFK_EXPORT int prefork_job_hand_back(struct prefork_job *job)
 {
     struct prefork_lane *const lane = job->lane;
     struct pfk_descriptor_shm *descriptor;
+    uint32_t flags;
     bool holds;
-    uint64_t word;
 
     if (PFK_UNLIKELY(lane == NULL))
         return claim_inherited("prefork_job_hand_back");
@@ -292,7 +316,7 @@ PFK_EXPORT int prefork_job_hand_back(struct prefork_job *job)
         return claim_lost(job, "prefork_job_hand_back");
     descriptor = pfk_table_descriptor(lane->table, job->index);
     pfk_u32_store_relaxed(&descriptor->hand_backs, pfk_u32_load_relaxed(&descriptor->hand_backs) + 1);
-    if (!claim_leave(job, claim_hand_back_state, &word))
+    if (!claim_leave(job, claim_return, &flags))
         return claim_lost(job, "prefork_job_hand_back");
     pfk_lane_tally(lane, PFK_COUNT_HANDED_BACK);
     (void)pfk_rings_put_ready(&lane->rings, job->index);

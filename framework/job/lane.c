@@ -146,8 +146,6 @@ static void lane_reset_channels(struct prefork_lane *lane)
     pfk_u32_store_relaxed(&lane->shm->armed, 0);
     pfk_u32_store_relaxed(&lane->shm->rescan, 0);
     pfk_u32_store_relaxed(&lane->shm->starved, 0);
-    for (uint32_t place = 0; place < PFK_MAGAZINE_PLACES; place++)
-        pfk_u32_store_relaxed(&lane->shm->magazine[place], 0);
     if (!pfk_table_is_attached(lane->table))
         pfk_fd_event_clear(lane->table->wake_fds[lane->number]);
 }
@@ -194,6 +192,8 @@ int pfk_lane_open(struct prefork_table *table, uint32_t number, struct prefork_l
     }
     (void)pfk_u64_or_acq_rel(&table->work->open_lanes[number / 64], UINT64_C(1) << (number % 64));
     lane_reset_channels(lane);
+    pfk_magazine_open(lane);
+    pfk_spin_locate(&lane->spin);
     *lane_out = lane;
     return 0;
 }

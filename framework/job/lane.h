@@ -6,6 +6,7 @@
 #define PFK_JOB_LANE_H
 
 #include "job/magazine.h"
+#include "job/spin.h"
 #include "job/table.h"
 
 /* The job that the lane has claimed. */
@@ -45,6 +46,7 @@ struct prefork_lane {
     uint32_t rescan_at;         /* the next record that a rescan looks at; `slots` when none runs */
     bool wanted_room;           /* asked for room and not yet reserved since */
     pfk_atomic_u32 interrupted; /* set by any thread, cleared by the call that returns -EINTR */
+    struct pfk_spin spin;
     struct pfk_rings rings;
     struct pfk_ring mailbox;
     struct pfk_magazine magazine;

@@ -34,7 +34,7 @@
 #define PFK_LAYOUT_VERSION UINT32_C(3)
 
 #define PFK_MAILBOX_ORDER 8 /* 256 hints; an overflow sets `rescan`, so any size is right */
-#define PFK_MAGAZINE_PLACES 16 /* a cache line of hints */
+#define PFK_MAGAZINE_PLACES 128
 #define PFK_LANES_MAX 4096
 #define PFK_LOG2_BUCKETS 32
 #define PFK_COUNTERS 24
@@ -118,6 +118,19 @@ struct pfk_work_shm {
     struct pfk_ring_shm ready;
 };
 
+/* field  | writer                  | readers       | order                     | if a writer dies here
+ * top    | the lane, after the     | who looks for | release; the word's CAS   | a hint at a slot that is not
+ *        | hint, before the word   | a spare slot  | follows                   | SPARE: passed over
+ * bottom | who finds all before it | the same      | relaxed                   | behind: more to look at
+ *        | stale                   |               |                           |
+ * hints  | the lane, over stale    | the same      | relaxed, before `top`     | the words tell which are true
+ *        | ones                    |               |                           | */
+struct pfk_magazine_shm {
+    PFK_ALIGNED(PFK_CACHE_PAIR) pfk_atomic_u64 top;
+    PFK_ALIGNED(PFK_CACHE_LINE) pfk_atomic_u64 bottom;
+    PFK_ALIGNED(PFK_CACHE_LINE) pfk_atomic_u64 hints[PFK_MAGAZINE_PLACES]; /* job ids */
+};
+
 /* field      | writer                  | readers          | order                     | if a writer dies here
  * sem        | completers post, the    | both             | fence on either side      | repair posts
  *            | lane takes              |                  |                           |
@@ -137,8 +150,7 @@ struct pfk_work_shm {
  *            | wakes it clears         |                  |                           |
  * mailbox    | completers put, the     | the lane         | ring.h                    | ring.h; a hint too few:
  *            | lane removes            |                  |                           | repair sets rescan
- * magazine   | the lane, before the    | who looks for a  | relaxed; see magazine.h   | hints stay; the words tell
- *            | word becomes SPARE      | spare slot       |                           | which are true
+ * magazine   | struct pfk_magazine_shm |                  |                           |
  * counters,  | the lane                | all              | relaxed                   | short by one event
  * log2 arrays|                         |                  |                           | */
 struct pfk_lane_shm {
@@ -150,7 +162,7 @@ struct pfk_lane_shm {
     pfk_atomic_u32 starved;
     pfk_atomic_u64 process;   /* as ipc/process.h has it; 0: nobody */
     pfk_atomic_u64 pid_space; /* the pid namespace it counts in */
-    PFK_ALIGNED(PFK_CACHE_PAIR) pfk_atomic_u32 magazine[PFK_MAGAZINE_PLACES]; /* slot number + 1, 0: none */
+    struct pfk_magazine_shm magazine;
     PFK_ALIGNED(PFK_CACHE_PAIR) pfk_atomic_u64 counters[PFK_COUNTERS];
     pfk_atomic_u64 waited_log2_ns[PFK_LOG2_BUCKETS];
     pfk_atomic_u64 ran_log2_ns[PFK_LOG2_BUCKETS];
@@ -169,6 +181,8 @@ struct pfk_lane_shm {
  * handler,      | the submitter, while         | claimers              | never read before QUEUING
  * request_bytes | RESERVED                     |                       |
  * submitted_ns  | the same (0: not stamped)    | claimers              | the same
+ * submitter_cpu | as handler (spin.h)          | claimers              | the same
+ * worker_cpu    | as reply_offset (spin.h)     | the submitter         | the same
  * hand_backs    | 0 while RESERVED; the owner  | claimers, master      | counted without the hand-back:
  *               | before it hands back         |                       | one attempt more is allowed
  * claimed_ns    | the owner, while CLAIMED     | the owner             | overwritten at the next claim
@@ -186,6 +200,8 @@ struct pfk_descriptor_shm {
     pfk_atomic_u32 reply_bytes;
     pfk_atomic_u32 status; /* an int32_t */
     pfk_atomic_u32 hand_backs;
+    pfk_atomic_u32 submitter_cpu;
+    pfk_atomic_u32 worker_cpu;
 };
 
 _Static_assert(sizeof(struct pfk_descriptor_shm) == PFK_CACHE_LINE, "one descriptor is one cache line");

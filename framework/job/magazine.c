@@ -1,97 +1,136 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* See magazine.h. Keeps I-15. The owner's calls run on the lane's thread. */
+/* See magazine.h. Keeps I-15. Any participant; the calls that take a lane run on
+ * its thread. Every loop is bounded by the number of places. */
 #include "job/magazine.h"
 
 #include "job/lane.h"
 
-static pfk_atomic_u64 *magazine_word(const struct prefork_table *table, uint32_t index)
+/* `bottom` is shared, so it is told only now and then. */
+#define MAGAZINE_TELL 16
+
+enum magazine_find { MAGAZINE_STALE, MAGAZINE_PENDING, MAGAZINE_SPARE };
+
+static pfk_atomic_u64 *magazine_place(struct pfk_magazine_shm *magazine, uint64_t ticket)
 {
-    return &pfk_table_descriptor(table, index)->word;
+    return &magazine->hints[ticket % PFK_MAGAZINE_PLACES];
 }
 
-bool pfk_magazine_prepare(struct prefork_lane *lane, uint32_t index)
+/* What became of the slot that a hint names. Pending: its owner is about to
+ * make it SPARE. */
+static enum magazine_find magazine_look(const struct prefork_table *table, uint64_t hint, uint64_t *word_out)
+{
+    if (pfk_job_index(hint) >= table->geometry.slots)
+        return MAGAZINE_STALE;
+    *word_out = pfk_u64_load_acquire(&pfk_table_descriptor(table, pfk_job_index(hint))->word);
+    if (pfk_word_life(*word_out) != pfk_job_life(hint))
+        return MAGAZINE_STALE;
+    return pfk_word_state(*word_out) == PFK_SPARE ? MAGAZINE_SPARE : MAGAZINE_PENDING;
+}
+
+void pfk_magazine_init(struct pfk_magazine_shm *shm)
+{
+    pfk_u64_store_relaxed(&shm->top, 0);
+    pfk_u64_store_relaxed(&shm->bottom, 0);
+    for (uint64_t i = 0; i < PFK_MAGAZINE_PLACES; i++)
+        pfk_u64_store_relaxed(magazine_place(shm, i), UINT64_MAX); /* no slot: stale */
+}
+
+void pfk_magazine_open(struct prefork_lane *lane)
 {
     struct pfk_magazine *const magazine = &lane->magazine;
-    const uint32_t place = magazine->top;
 
-    if (magazine->words[place] != 0 &&
-        pfk_u64_load_relaxed(magazine_word(lane->table, magazine->indexes[place])) == magazine->words[place])
-        return false; /* the oldest is still there */
-    pfk_u32_store_relaxed(&lane->shm->magazine[place], index + 1);
+    magazine->top = pfk_u64_load_relaxed(&lane->shm->magazine.top); /* goes on: tickets are never used again */
+    magazine->own = (struct pfk_magazine_cursor){lane->number, magazine->top};
+}
+
+/* Writes the hint for a slot that is about to be SPARE in the life of `word`;
+ * false when the magazine is full. */
+static bool magazine_hint(struct prefork_lane *lane, uint32_t index, uint64_t word)
+{
+    struct pfk_magazine *const magazine = &lane->magazine;
+    struct pfk_magazine_shm *const shm = &lane->shm->magazine;
+    pfk_atomic_u64 *const place = magazine_place(shm, magazine->top);
+    uint64_t oldest;
+
+    if (PFK_UNLIKELY(magazine_look(lane->table, pfk_u64_load_relaxed(place), &oldest) != MAGAZINE_STALE))
+        return false;
+    pfk_u64_store_relaxed(place, pfk_job_id(word, index));
+    pfk_u64_store_release(&shm->top, ++magazine->top); /* after the hint */
     return true;
 }
 
-void pfk_magazine_put(struct prefork_lane *lane, uint32_t index, uint64_t spare)
+bool pfk_magazine_free(struct prefork_lane *lane, uint32_t index, uint64_t *word)
 {
-    struct pfk_magazine *const magazine = &lane->magazine;
+    const bool spare = magazine_hint(lane, index, *word);
+    const uint64_t freed = pfk_word_moved(*word, spare ? PFK_SPARE : PFK_FREEING, lane->number);
 
-    magazine->words[magazine->top] = spare;
-    magazine->indexes[magazine->top] = index;
-    magazine->top = (magazine->top + 1) % PFK_MAGAZINE_PLACES;
+    if (PFK_UNLIKELY(!pfk_u64_cas_acq_rel(&pfk_table_descriptor(lane->table, index)->word, word, freed)))
+        return false;
+    if (PFK_UNLIKELY(!spare))
+        (void)pfk_rings_put_free(&lane->rings, index);
+    return true;
 }
 
-uint64_t pfk_magazine_take(struct prefork_lane *lane, uint32_t *index_out)
+/* Where to begin: hints of tickets further back were overwritten. */
+static uint64_t magazine_begin(uint64_t ticket, uint64_t top)
 {
-    struct pfk_magazine *const magazine = &lane->magazine;
+    return top - ticket <= PFK_MAGAZINE_PLACES ? ticket : top - PFK_MAGAZINE_PLACES;
+}
 
-    for (uint32_t i = 0; i < PFK_MAGAZINE_PLACES; i++) {
-        const uint32_t place = (magazine->top - 1) % PFK_MAGAZINE_PLACES;
-        uint64_t spare = magazine->words[place];
-        const uint64_t reserved = pfk_word_reserved(spare, lane->number);
+uint64_t pfk_magazine_take(struct prefork_lane *lane, struct pfk_magazine_cursor *cursor, uint32_t *index_out)
+{
+    const struct prefork_table *const table = lane->table;
+    struct pfk_magazine_shm *const shm = &pfk_table_lane(table, cursor->lane)->magazine;
+    const uint64_t top = pfk_u64_load_acquire(&shm->top);
+    bool all_stale = true;
 
-        if (spare == 0)
-            return 0;
-        magazine->words[place] = 0;
-        magazine->top = place;
-        *index_out = magazine->indexes[place];
-        if (PFK_LIKELY(pfk_u64_cas_acq_rel(magazine_word(lane->table, *index_out), &spare, reserved)))
-            return reserved;
+    for (uint64_t ticket = magazine_begin(cursor->ticket, top); ticket != top; ticket++) {
+        const uint64_t hint = pfk_u64_load_relaxed(magazine_place(shm, ticket));
+        uint64_t word = 0, reserved;
+        const enum magazine_find find = magazine_look(table, hint, &word);
+
+        all_stale = all_stale && find != MAGAZINE_PENDING;
+        if (all_stale)
+            cursor->ticket = ticket + 1; /* stale, or soon: whether we take it or another does */
+        if (find != MAGAZINE_SPARE)
+            continue;
+        reserved = pfk_word_reserved(word, lane->number);
+        *index_out = pfk_job_index(hint);
+        if (PFK_UNLIKELY(!pfk_u64_cas_acq_rel(&pfk_table_descriptor(table, *index_out)->word, &word, reserved)))
+            continue;
+        if (all_stale && cursor->ticket % MAGAZINE_TELL == 0)
+            pfk_u64_store_relaxed(&shm->bottom, cursor->ticket);
+        return reserved;
     }
     return 0;
 }
 
+/* Moves a slot of ours to a free ring, if nobody took it. */
+static void magazine_give_away(struct prefork_lane *lane, uint32_t index, uint64_t spare)
+{
+    if (!pfk_u64_cas_acq_rel(&pfk_table_descriptor(lane->table, index)->word, &spare,
+                             pfk_word_moved(spare, PFK_FREEING, lane->number)))
+        return;
+    (void)pfk_rings_put_free(&lane->rings, index);
+    (void)pfk_table_wake_room(lane->table);
+}
+
 void pfk_magazine_empty(struct prefork_lane *lane)
 {
-    struct pfk_magazine *const magazine = &lane->magazine;
-
-    for (uint32_t place = 0; place < PFK_MAGAZINE_PLACES; place++) {
-        const uint32_t index = magazine->indexes[place];
-        uint64_t spare = magazine->words[place];
-
-        magazine->words[place] = 0;
-        if (spare == 0 || !pfk_u64_cas_acq_rel(magazine_word(lane->table, index), &spare,
-                                               pfk_word_moved(spare, PFK_FREEING, lane->number)))
-            continue;
-        (void)pfk_rings_put_free(&lane->rings, index);
-        (void)pfk_table_wake_room(lane->table);
-    }
-}
-
-/* -- for all ----------------------------------------------------------------- */
-
-/* Is told of a SPARE slot; true ends the search. */
-typedef bool magazine_visit_fn(pfk_atomic_u64 *at, uint64_t spare, uint32_t index, void *context);
-
-static bool magazine_search_lane(const struct prefork_table *table, uint32_t number, magazine_visit_fn *visit,
-                                 void *context)
-{
-    const struct pfk_lane_shm *const lane = pfk_table_lane(table, number);
-
-    for (uint32_t place = 0; place < PFK_MAGAZINE_PLACES; place++) {
-        const uint32_t hint = pfk_u32_load_relaxed(&lane->magazine[place]);
+    for (uint64_t i = 0; i < PFK_MAGAZINE_PLACES; i++) {
+        const uint64_t hint = pfk_u64_load_relaxed(magazine_place(&lane->shm->magazine, i));
         uint64_t word;
 
-        if (hint == 0 || hint > table->geometry.slots)
-            continue;
-        word = pfk_u64_load_acquire(magazine_word(table, hint - 1));
-        if (pfk_word_state(word) == PFK_SPARE && visit(magazine_word(table, hint - 1), word, hint - 1, context))
-            return true;
+        if (magazine_look(lane->table, hint, &word) == MAGAZINE_SPARE && pfk_word_owner(word) == lane->number)
+            magazine_give_away(lane, pfk_job_index(hint), word);
     }
-    return false;
 }
 
-/* Looks through the magazines of all open lanes; bounded: a line of hints each. */
-static bool magazine_search(const struct prefork_table *table, magazine_visit_fn *visit, void *context)
+/* -- all magazines ------------------------------------------------------------- */
+
+/* Calls `visit` for each lane in use, until it returns true. */
+static bool magazine_each(const struct prefork_table *table, bool (*visit)(uint32_t number, void *context),
+                          void *context)
 {
     for (uint32_t base = 0; base <= table->geometry.lanes; base += 64) {
         uint64_t open = pfk_u64_load_acquire(&table->work->open_lanes[base / 64]);
@@ -99,7 +138,7 @@ static bool magazine_search(const struct prefork_table *table, magazine_visit_fn
         for (; open != 0; open &= open - 1) {
             const uint32_t number = base + (uint32_t)__builtin_ctzll(open);
 
-            if (pfk_table_is_lane(table, number) && magazine_search_lane(table, number, visit, context))
+            if (pfk_table_is_lane(table, number) && visit(number, context))
                 return true;
         }
     }
@@ -107,40 +146,61 @@ static bool magazine_search(const struct prefork_table *table, magazine_visit_fn
 }
 
 struct magazine_taking {
-    uint32_t lane;
+    struct prefork_lane *lane;
     uint32_t index;
     uint64_t reserved;
 };
 
-static bool magazine_visit_to_take(pfk_atomic_u64 *at, uint64_t spare, uint32_t index, void *context)
+static bool magazine_take_of(uint32_t number, void *context)
 {
     struct magazine_taking *const taking = context;
+    pfk_atomic_u64 *const bottom = &pfk_table_lane(taking->lane->table, number)->magazine.bottom;
+    const uint64_t seen = pfk_u64_load_relaxed(bottom);
+    struct pfk_magazine_cursor cursor = {number, seen};
 
-    taking->index = index;
-    taking->reserved = pfk_word_reserved(spare, taking->lane);
-    return pfk_u64_cas_acq_rel(at, &spare, taking->reserved);
+    taking->reserved = pfk_magazine_take(taking->lane, &cursor, &taking->index);
+    if (cursor.ticket != seen)
+        pfk_u64_store_relaxed(bottom, cursor.ticket);
+    if (taking->reserved != 0 && number != taking->lane->number)
+        taking->lane->magazine.source = cursor;
+    return taking->reserved != 0;
 }
 
-uint64_t pfk_magazine_take_any(const struct prefork_table *table, uint32_t lane, uint32_t *index_out)
+uint64_t pfk_magazine_take_any(struct prefork_lane *lane, uint32_t *index_out)
 {
     struct magazine_taking taking = {.lane = lane};
 
-    if (!magazine_search(table, magazine_visit_to_take, &taking))
+    if (!magazine_each(lane->table, magazine_take_of, &taking))
         return 0;
     *index_out = taking.index;
     return taking.reserved;
 }
 
-static bool magazine_visit_to_see(pfk_atomic_u64 *at, uint64_t spare, uint32_t index, void *context)
+static bool magazine_has(uint32_t number, void *context)
 {
-    (void)at;
-    (void)spare;
-    (void)index;
-    (void)context;
-    return true;
+    const struct prefork_table *const table = context;
+    struct pfk_magazine_shm *const shm = &pfk_table_lane(table, number)->magazine;
+    const uint64_t top = pfk_u64_load_acquire(&shm->top);
+    uint64_t word;
+
+    for (uint64_t ticket = magazine_begin(pfk_u64_load_relaxed(&shm->bottom), top); ticket != top; ticket++)
+        if (magazine_look(table, pfk_u64_load_relaxed(magazine_place(shm, ticket)), &word) == MAGAZINE_SPARE)
+            return true;
+    return false;
 }
 
 bool pfk_magazine_any(const struct prefork_table *table)
 {
-    return magazine_search(table, magazine_visit_to_see, NULL);
+    return magazine_each(table, magazine_has, (void *)(uintptr_t)table);
+}
+
+bool pfk_magazine_names(const struct prefork_table *table, uint32_t number, uint32_t index, uint64_t word)
+{
+    struct pfk_magazine_shm *const shm = &pfk_table_lane(table, number)->magazine;
+    const uint64_t top = pfk_u64_load_relaxed(&shm->top);
+
+    for (uint64_t ticket = magazine_begin(pfk_u64_load_relaxed(&shm->bottom), top); ticket != top; ticket++)
+        if (pfk_u64_load_relaxed(magazine_place(shm, ticket)) == pfk_job_id(word, index))
+            return true;
+    return false;
 }

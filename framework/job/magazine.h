@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A lane's magazine: free slots that it keeps at hand, so that who collects a
- * result and submits the next job goes through no free ring, and finds the slot
- * warm in its cache.
+/* A lane's magazine: the slots that it freed, to be reserved again without a
+ * ring in between. Who collects a result and submits the next job takes from
+ * its own; who submits and never collects takes from those of the workers that
+ * free its jobs.
  *
- * The slot's word is SPARE and names the owner. The magazine in shared memory
- * holds hints, written by the owner alone: the hint is there before the word
- * becomes SPARE, and is overwritten only after the word moved on. Nothing is
- * hoarded: who finds the free rings empty looks through all magazines and takes
- * what is SPARE by the same compare-and-swap as the owner. Who dies leaves
- * words that repair frees like any other. */
+ * The slot's word is SPARE. The magazine is a queue of job ids (slot and life)
+ * that only its owner writes: first the hint, then `top`, then the word. A life
+ * says whether a hint is stale: once the slot was reserved it is, for ever. So
+ * "all before this ticket is stale" stays true, and takers may remember it
+ * privately, or in `bottom`, by plain stores. Nothing is hoarded: who finds the
+ * free rings empty looks through all magazines. Who dies leaves words, which
+ * repair frees like any other. */
 #ifndef PFK_JOB_MAGAZINE_H
 #define PFK_JOB_MAGAZINE_H
 
@@ -20,30 +22,45 @@
 struct prefork_lane;
 struct prefork_table;
 
-/* The owner's private half: which words it left. */
-struct pfk_magazine {
-    uint64_t words[PFK_MAGAZINE_PLACES]; /* 0: the place is empty */
-    uint32_t indexes[PFK_MAGAZINE_PLACES];
-    uint32_t top; /* the place that the next slot gets */
+/* How far a taker has looked in somebody's magazine. */
+struct pfk_magazine_cursor {
+    uint32_t lane;   /* 0: nobody's */
+    uint64_t ticket; /* all before it is stale */
 };
 
-/* Writes the hint for slot `index`; false when the magazine is full. */
-bool pfk_magazine_prepare(struct prefork_lane *lane, uint32_t index);
+/* A lane's private part. */
+struct pfk_magazine {
+    uint64_t top; /* of our own: the next ticket */
+    struct pfk_magazine_cursor own;
+    struct pfk_magazine_cursor source; /* where a slot that we reserve may lie: who freed the last */
+};
 
-/* After the word of the prepared slot became `spare`. */
-void pfk_magazine_put(struct prefork_lane *lane, uint32_t index, uint64_t spare);
+/* Makes it empty. Before anybody else maps it. */
+void pfk_magazine_init(struct pfk_magazine_shm *shm);
 
-/* Reserves the slot that the lane put last and nobody took. Returns its word
- * and number, or 0. */
-uint64_t pfk_magazine_take(struct prefork_lane *lane, uint32_t *index_out);
+/* For a lane that was just opened. */
+void pfk_magazine_open(struct prefork_lane *lane);
 
-/* Moves the slots to the free rings, where others find them sooner. */
-void pfk_magazine_empty(struct prefork_lane *lane);
+/* Frees a slot whose word is *word: into the lane's magazine while it has a
+ * place, else into a free ring. False, with *word as it was found, when the word
+ * is another. After it pfk_table_wake_room is due: a read-modify-write of this
+ * thread published the slot. */
+bool pfk_magazine_free(struct prefork_lane *lane, uint32_t index, uint64_t *word);
 
-/* Reserves a slot for `lane` out of anybody's magazine; as pfk_magazine_take. */
-uint64_t pfk_magazine_take_any(const struct prefork_table *table, uint32_t lane, uint32_t *index_out);
+/* Reserves a spare slot at the cursor's lane for `lane`. Returns the word that
+ * it left and the slot's number, or 0 when there is none. */
+uint64_t pfk_magazine_take(struct prefork_lane *lane, struct pfk_magazine_cursor *cursor, uint32_t *index_out);
+
+/* The same out of anybody's magazine. */
+uint64_t pfk_magazine_take_any(struct prefork_lane *lane, uint32_t *index_out);
 
 /* Whether pfk_magazine_take_any would find one. */
 bool pfk_magazine_any(const struct prefork_table *table);
+
+/* Moves the lane's spare slots to the free rings, where others find them sooner. */
+void pfk_magazine_empty(struct prefork_lane *lane);
+
+/* Whether the magazine of lane `number` names slot `index` in the life of `word`. */
+bool pfk_magazine_names(const struct prefork_table *table, uint32_t number, uint32_t index, uint64_t word);
 
 #endif

@@ -17,19 +17,38 @@
 
 /* -- reserve ---------------------------------------------------------------- */
 
+/* Where the next slot may be found: with whoever freed this one. */
+static void submit_follow(struct prefork_lane *lane, uint32_t freer)
+{
+    struct pfk_magazine_cursor *const source = &lane->magazine.source;
+
+    if (freer != source->lane && freer != lane->number && pfk_table_is_lane(lane->table, freer))
+        *source = (struct pfk_magazine_cursor){freer, 0};
+}
+
+static uint64_t submit_take_from_rings(struct prefork_lane *lane, uint32_t *index_out)
+{
+    uint32_t freer = PFK_NOBODY;
+    uint64_t word = pfk_take(lane->table, &lane->rings.free_hot, pfk_take_reserve, lane->number, index_out, &freer);
+
+    if (word == 0)
+        word = pfk_take(lane->table, &lane->rings.free_cold, pfk_take_reserve, lane->number, index_out, &freer);
+    submit_follow(lane, freer);
+    return word;
+}
+
 /* Our own magazine first, where the slot is warm; everybody's last. Returns the
  * word and the slot's number, or 0. */
 static uint64_t submit_take(struct prefork_lane *lane, uint32_t *index_out)
 {
-    const struct prefork_table *const table = lane->table;
-    uint64_t word = pfk_magazine_take(lane, index_out);
+    uint64_t word = pfk_magazine_take(lane, &lane->magazine.own, index_out);
 
+    if (word == 0 && lane->magazine.source.lane != PFK_NOBODY)
+        word = pfk_magazine_take(lane, &lane->magazine.source, index_out);
     if (word == 0)
-        word = pfk_take(table, &lane->rings.free_hot, pfk_take_reserve, lane->number, index_out);
+        word = submit_take_from_rings(lane, index_out);
     if (word == 0)
-        word = pfk_take(table, &lane->rings.free_cold, pfk_take_reserve, lane->number, index_out);
-    if (word == 0)
-        word = pfk_magazine_take_any(table, lane->number, index_out);
+        word = pfk_magazine_take_any(lane, index_out);
     return word;
 }
 
@@ -155,8 +174,9 @@ static int submit_check(const struct prefork_lane *lane, const struct prefork_su
         return pfk_error(EINVAL, "%s: submission.size is %zu; set it to sizeof(struct prefork_submission)", call,
                          submission->size);
     if (PFK_UNLIKELY(submission->request_bytes > lane->table->geometry.request_bytes))
-        return pfk_error(EMSGSIZE, "%s: a request of %zu bytes; this table's slots take %u: create it with a greater "
-                                   "request_bytes",
+        return pfk_error(EMSGSIZE,
+                         "%s: a request of %zu bytes; this table's slots take %u: create it with a greater "
+                         "request_bytes",
                          call, submission->request_bytes, lane->table->geometry.request_bytes);
     if (PFK_UNLIKELY(submission->handler > UINT16_MAX))
         return pfk_error(EINVAL, "%s: handler %u; numbers go to 65535", call, submission->handler);
@@ -194,6 +214,7 @@ static int submit_publish(struct prefork_lane *lane, uint64_t job, const struct 
                          pfk_state_name(pfk_word_state(found)));
     pfk_u32_store_relaxed(&descriptor->handler, submission->handler);
     pfk_u32_store_relaxed(&descriptor->request_bytes, (uint32_t)submission->request_bytes);
+    pfk_u32_store_relaxed(&descriptor->submitter_cpu, lane->spin.own_cpu);
     pfk_u64_store_relaxed(&descriptor->submitted_ns, pfk_lane_stamps(queuing) ? prefork_clock_now_ns() : 0);
     pfk_u64_store_release(&descriptor->word, queuing);
     (void)pfk_rings_put_ready(&lane->rings, index);
@@ -253,20 +274,14 @@ PFK_EXPORT int prefork_lane_put(struct prefork_lane *lane, const void *request,
 static int submit_free(struct prefork_lane *lane, uint64_t job, uint32_t state, uint32_t owner)
 {
     const uint32_t index = pfk_job_index(job);
-    const bool spare = pfk_magazine_prepare(lane, index);
     pfk_atomic_u64 *const at = &pfk_table_descriptor(lane->table, index)->word;
     uint64_t word = pfk_u64_load_relaxed(at);
-    const uint64_t freed = pfk_word_moved(word, spare ? PFK_SPARE : PFK_FREEING, lane->number);
 
     if (PFK_UNLIKELY(!pfk_word_is(word, state, owner) || pfk_word_life(word) != pfk_job_life(job) ||
-                     !pfk_u64_cas_acq_rel(at, &word, freed)))
+                     !pfk_magazine_free(lane, index, &word)))
         return pfk_error(ESTALE, "slot %u is %s, not %s; shared memory was damaged", index,
                          pfk_state_name(pfk_word_state(word)), pfk_state_name(state));
     pfk_lane_forget(lane, index);
-    if (PFK_LIKELY(spare))
-        pfk_magazine_put(lane, index, freed);
-    else
-        (void)pfk_rings_put_free(&lane->rings, index);
     if (pfk_table_wake_room(lane->table))
         pfk_lane_tally(lane, PFK_COUNT_WOKEN);
     return 0;
@@ -344,7 +359,7 @@ PFK_EXPORT int prefork_lane_detach(struct prefork_lane *lane, uint64_t job)
 
 /* Everything read from the slot is checked: the reply lies within it whatever
  * the worker wrote. */
-static void submit_fill_result(const struct prefork_lane *lane, const struct pfk_record *record, uint64_t word,
+static void submit_fill_result(struct prefork_lane *lane, const struct pfk_record *record, uint64_t word,
                                struct prefork_result *result_out)
 {
     const uint32_t index = pfk_job_index(record->job);
@@ -357,12 +372,36 @@ static void submit_fill_result(const struct prefork_lane *lane, const struct pfk
         offset = payload_bytes;
     if (PFK_UNLIKELY(bytes > payload_bytes - offset))
         bytes = payload_bytes - offset;
+    lane->spin.partner_cpu = pfk_u32_load_relaxed(&descriptor->worker_cpu);
     result_out->job = record->job;
     result_out->user = record->user;
     result_out->reply = pfk_table_payload(lane->table, index) + offset;
     result_out->reply_bytes = bytes;
     result_out->status = (int)(int32_t)pfk_u32_load_relaxed(&descriptor->status);
     result_out->attempts = (pfk_word_attempt(word) - pfk_u32_load_relaxed(&descriptor->hand_backs)) & 255;
+}
+
+struct submit_looking {
+    const pfk_atomic_u64 *word;
+    uint64_t life;
+};
+
+static bool submit_look(void *context)
+{
+    const struct submit_looking *const looking = context;
+    const uint64_t word = pfk_u64_load_acquire(looking->word);
+
+    return pfk_word_state(word) == PFK_DONE || pfk_word_life(word) != looking->life;
+}
+
+/* Until the job is complete, for a while; who completes it has nobody to wake. */
+static void submit_spin(struct prefork_lane *lane, const struct pfk_record *record, uint64_t deadline_ns)
+{
+    struct submit_looking looking = {&pfk_table_descriptor(lane->table, pfk_job_index(record->job))->word,
+                                     pfk_job_life(record->job)};
+
+    if (!submit_look(&looking) && pfk_spin_is_due(&lane->spin))
+        (void)pfk_spin_until(&lane->spin, deadline_ns, submit_look, &looking);
 }
 
 /* Sets WAIT unless the job is DONE; 1: done, 0: sleep now, -ESTALE. */
@@ -399,6 +438,8 @@ PFK_EXPORT int prefork_lane_wait(struct prefork_lane *lane, uint64_t job, uint64
     record = submit_find_submitted(lane, job, "prefork_lane_wait");
     if (record == NULL)
         return -EINVAL;
+    if (deadline_ns != PREFORK_NO_WAIT)
+        submit_spin(lane, record, deadline_ns);
     for (;;) {
         rc = submit_declare_wait(lane, record, deadline_ns != PREFORK_NO_WAIT, &word);
         if (rc < 0)

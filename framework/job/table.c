@@ -71,6 +71,7 @@ int pfk_table_init(struct prefork_table *table)
         const struct pfk_ring mailbox = pfk_table_mailbox(table, lane);
 
         pfk_ring_init(&mailbox);
+        pfk_magazine_init(&pfk_table_lane(table, lane)->magazine);
     }
     for (uint32_t i = 0; i < table->geometry.slots; i++) {
         pfk_u64_store_relaxed(&pfk_table_descriptor(table, i)->word, pfk_word(PFK_FREE, 0, 0, PFK_NOBODY, 0));

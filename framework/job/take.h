@@ -20,11 +20,12 @@ static inline uint64_t pfk_take_claim(uint64_t word, uint32_t lane)
     return pfk_word_is_claimable(word) ? pfk_word_claimed(word, lane) : 0;
 }
 
-/* Returns the word that it left and the slot's number, or 0 when there is none.
+/* Returns the word that it left, the slot's number and (unless NULL) whose it
+ * was before, or 0 when there is none.
  * The entry is removed only after the word forbids it: if we die in between, it
  * is still at the head, and repair finds it there. */
 static inline uint64_t pfk_take(const struct prefork_table *table, struct pfk_ring *ring, pfk_take_fn *take,
-                                uint32_t lane, uint32_t *index_out)
+                                uint32_t lane, uint32_t *index_out, uint32_t *owner_out)
 {
     struct pfk_ring_entry entry;
 
@@ -49,6 +50,8 @@ static inline uint64_t pfk_take(const struct prefork_table *table, struct pfk_ri
             continue; /* not stale: repair may have settled the word; look again */
         pfk_ring_remove(ring, &entry);
         *index_out = entry.index;
+        if (owner_out != NULL)
+            *owner_out = pfk_word_owner(word);
         return taken;
     }
     return 0;

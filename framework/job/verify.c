@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "job/magazine.h"
 #include "job/table.h"
 
 struct verify {
@@ -147,14 +148,8 @@ static int verify_holders(const struct verify *verify, uint32_t i, uint64_t word
 /* I-15 */
 static int verify_spare(const struct verify *verify, uint32_t i, uint64_t word)
 {
-    const struct pfk_lane_shm *lane;
-
-    if (pfk_word_state(word) != PFK_SPARE)
+    if (pfk_word_state(word) != PFK_SPARE || pfk_magazine_names(verify->table, pfk_word_owner(word), i, word))
         return 0;
-    lane = pfk_table_lane(verify->table, pfk_word_owner(word));
-    for (uint32_t place = 0; place < PFK_MAGAZINE_PLACES; place++)
-        if (pfk_u32_load_relaxed(&lane->magazine[place]) == i + 1)
-            return 0;
     return verify_broken(15, "slot %u is SPARE and the magazine of lane %u has no hint at it", i, pfk_word_owner(word));
 }
 

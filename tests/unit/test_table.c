@@ -231,18 +231,32 @@ START_TEST(spare_slots_are_anybodys)
 }
 END_TEST
 
+/* Who never collects finds the slots with the worker that frees its jobs. */
+START_TEST(detached_jobs_use_the_same_few_slots)
+{
+    uint64_t jobs[4 * 3];
+
+    for (int i = 0; i < 4 * 3; i++) {
+        jobs[i] = put_flags("x", PREFORK_SUBMIT_DETACHED, NULL);
+        serve("");
+    }
+    for (int i = 5; i < 4 * 3; i++)
+        ck_assert_uint_eq(pfk_job_index(jobs[i]), pfk_job_index(jobs[i - 1]));
+}
+END_TEST
+
 START_TEST(a_full_magazine_overflows_into_the_free_rings)
 {
-    uint64_t jobs[64];
+    uint64_t jobs[2 * PFK_MAGAZINE_PLACES];
 
     prefork_lane_close(&submitter);
     prefork_lane_close(&worker);
     prefork_table_destroy(&table);
-    setup_slots(64);
+    setup_slots(2 * PFK_MAGAZINE_PLACES);
     for (int round = 0; round < 3; round++) {
-        for (int i = 0; i < 64; i++)
+        for (uint32_t i = 0; i < 2 * PFK_MAGAZINE_PLACES; i++)
             ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &jobs[i]), 0);
-        for (int i = 0; i < 64; i++)
+        for (uint32_t i = 0; i < 2 * PFK_MAGAZINE_PLACES; i++)
             ck_assert_int_eq(prefork_lane_abandon(submitter, jobs[i]), 0);
         ck_assert_uint_eq(slots_in_state(PFK_SPARE), PFK_MAGAZINE_PLACES);
         expect_sound();
@@ -539,6 +553,7 @@ static Suite *table_suite(void)
     tcase_add_checked_fixture(one, setup, teardown);
     tcase_add_test(one, a_collected_slot_is_reserved_again_by_the_same_lane);
     tcase_add_test(one, spare_slots_are_anybodys);
+    tcase_add_test(one, detached_jobs_use_the_same_few_slots);
     tcase_add_test(one, a_full_magazine_overflows_into_the_free_rings);
     tcase_add_test(one, a_job_goes_round);
     tcase_add_test(one, jobs_are_claimed_in_order);

@@ -286,7 +286,7 @@ START_TEST(i_15_spare_without_hint)
     ck_assert_int_eq(prefork_lane_collect(submitter, job), 0);
     ck_assert_int_eq(pfk_word_state(pfk_u64_load_relaxed(&table->descriptors[done_slot].word)), PFK_SPARE);
     ck_assert_int_eq(prefork_table_verify(table), 0);
-    pfk_u32_store_relaxed(&submitter->shm->magazine[0], 0);
+    pfk_u64_store_relaxed(&submitter->shm->magazine.hints[0], UINT64_MAX);
     expect(15);
 }
 END_TEST
