@@ -54,10 +54,18 @@ byte dead; /* a bit for each participant that died and was not repaired yet */
 
 byte cells[CELLS], head, tail;
 
-/* The private variables of whoever uses the ring. */
-#define RING_LOCALS        \
-    byte t, from, seen, c; \
-    bool ok
+/* The private variables of whoever uses the ring; the last two are what it
+ * remembers from call to call: tickets removed, and put, for certain. */
+#define RING_LOCALS              \
+    byte t, from, seen, c;       \
+    bool ok, near;               \
+    byte head_seen, tail_seen
+
+/* Between two uses; lets states differ in nothing that is never read again. */
+#define RING_FORGET t = 0; from = 0; seen = 0; c = 0; ok = 0; near = 0
+#define RING_DIE RING_FORGET; head_seen = 0; tail_seen = 0
+
+#define MAX(a, b) ((a) > (b) -> (a) : (b))
 
 /* ring_advance: `ok` is borrowed. */
 inline ring_advance(index, ticket)
@@ -77,10 +85,15 @@ inline ring_pass(index)
     fi
 }
 
+/* The first line of cells is looked at from where we remember; beyond it the
+ * shared index says where to begin anew. */
 inline ring_walk_on(index)
 {
     if
-    :: t + 1 - from < FAR -> t++
+    :: near && t % STRIDE != STRIDE - 1 -> t++
+    :: near && t % STRIDE == STRIDE - 1 ->
+        STEP(from = index; t = from; near = 0)
+    :: !near && t + 1 - from < FAR -> t++
     :: else ->
         ring_advance(index, t + 1);
         STEP(from = index; t = from)
@@ -102,7 +115,7 @@ inline assert_no_entry(index)
 
 inline ring_put(index)
 {
-    STEP(from = tail; t = from);
+    STEP(t = MAX(tail, tail_seen); near = 1);
     do
     ::  STEP(
             c = cells[t % CELLS];
@@ -114,7 +127,10 @@ inline ring_put(index)
             STEP(
                 ok = (cells[t % CELLS] == c);
                 if
-                :: ok -> assert_no_entry(index); cells[t % CELLS] = CELL(ROUND(t), index)
+                :: ok ->
+                    assert_no_entry(index);
+                    cells[t % CELLS] = CELL(ROUND(t), index);
+                    tail_seen = t + 1
                 :: else
                 fi
             );
@@ -132,7 +148,7 @@ inline ring_put(index)
 /* `ok`: there is an entry; then `t` is its ticket and `c` its cell. */
 inline ring_peek()
 {
-    STEP(from = head; t = from);
+    STEP(t = MAX(head, head_seen); near = 1);
     do
     ::  STEP(c = cells[t % CELLS]);
         if
@@ -140,6 +156,10 @@ inline ring_peek()
         :: else -> ring_walk_on(head)
         fi
     od;
+    if
+    :: near
+    :: else -> head_seen = t; near = 1
+    fi;
     ok = (CELL_ROUND(c) == ROUND(t) && CELL_INDEX(c) != EMPTY)
 }
 
@@ -152,7 +172,8 @@ inline ring_remove()
         if
         :: cells[t % CELLS] == c -> cells[t % CELLS] = CELL(CELL_ROUND(c) + 1, EMPTY)
         :: else
-        fi
+        fi;
+        head_seen = t + 1
     );
 #ifndef MUTANT_HEAD_FIRST
     ring_pass(head)
@@ -241,4 +262,48 @@ inline park_sleep()
         :: else -> STEP(!(asleep & BIT(me)) -> skip)
         fi
     od
+}
+
+/* -- repair: what the master does for both sides; `w` is what it saw of the word ----- */
+
+#define MASTER 1
+
+/* Which slots have an entry, read once in a pass, when first needed. */
+inline mark()
+{
+    if
+    :: !marked ->
+        STEP(from = head; t = from);
+        do
+        :: t - from < CELLS ->
+            STEP(c = cells[t % CELLS]);
+            if
+            :: CELL_INDEX(c) != EMPTY -> marks = marks | BIT(CELL_INDEX(c))
+            :: else
+            fi;
+            t++
+        :: else -> break
+        od;
+        marked = 1
+    :: else
+    fi
+}
+
+inline repair_cas(to)
+{
+    STEP(
+        ok = (word[slot] == w);
+        if
+        :: ok -> w = to; word[slot] = w
+        :: else
+        fi
+    )
+}
+
+/* Old tokens go: one that lies there untaken would keep wakers from posting. */
+inline repair_post()
+{
+    STEP(value = 0);
+    STEP(value++);
+    STEP_WAKE
 }

@@ -28,7 +28,6 @@
 
 #include "base.pml"
 
-#define MASTER 1
 #define USER(i) (2 + (i))
 #define LANES (2 + USERS)
 #define IS_FREE(word) (STATE(word) == FREE || STATE(word) == FREEING)
@@ -160,7 +159,7 @@ inline try_reserve()
     :: ok
     :: else -> slot = 0; w = 0
     fi;
-    atomic { t = 0; from = 0; seen = 0; c = 0 }
+    atomic { t = 0; from = 0; seen = 0; c = 0; near = 0 }
 }
 
 /* -- room ------------------------------------------------------------------------ */
@@ -192,7 +191,7 @@ inline pass_room_on()
     :: ok -> wake_room()
     :: else
     fi;
-    atomic { slot = held; w = held_w; held = 0; held_w = 0; t = 0; from = 0; seen = 0; c = 0; ok = 0 }
+    atomic { slot = held; w = held_w; held = 0; held_w = 0; RING_FORGET }
 #endif
 }
 
@@ -284,7 +283,7 @@ inline give_back()
     :: else
     fi;
 #endif
-    atomic { slot = 0; w = 0; spare = 0; t = 0; from = 0; seen = 0; c = 0; ok = 0 }
+    atomic { slot = 0; w = 0; spare = 0; RING_FORGET }
 }
 
 /* prefork_lane_close: the magazine goes to the ring. */
@@ -310,7 +309,7 @@ inline close_lane()
     :: else
     fi;
     STEP(open_lanes = open_lanes & ~BIT(me));
-    atomic { slot = 0; t = 0; from = 0; seen = 0; c = 0; ok = 0 }
+    atomic { slot = 0; RING_FORGET }
 }
 
 proctype user(byte me; short own; byte own_slot)
@@ -372,7 +371,7 @@ killed:
         fi;
 #endif
         own = 0; own_slot = 0; spare = 0; owned = 0; slot = 0; place = 0; held = 0; w = 0; held_w = 0;
-        t = 0; from = 0; seen = 0; c = 0; ok = 0
+        RING_DIE
     };
     /* another process opens the lane once it is clean */
     atomic { !(dead & BIT(me)) -> skip };
@@ -385,37 +384,6 @@ end:
 }
 
 /* -- master ------------------------------------------------------------------------- */
-
-inline mark()
-{
-    if
-    :: !marked ->
-        STEP(from = head; t = from);
-        do
-        :: t - from < CELLS ->
-            STEP(c = cells[t % CELLS]);
-            if
-            :: CELL_INDEX(c) != EMPTY -> marks = marks | BIT(CELL_INDEX(c))
-            :: else
-            fi;
-            t++
-        :: else -> break
-        od;
-        marked = 1
-    :: else
-    fi
-}
-
-inline repair_cas(to)
-{
-    STEP(
-        ok = (word[slot] == w);
-        if
-        :: ok -> w = to; word[slot] = w
-        :: else
-        fi
-    )
-}
 
 /* Takes the slot over and frees it. */
 inline repair_free()
@@ -474,25 +442,6 @@ inline repair_look()
     fi
 }
 
-inline repair_post()
-{
-    do
-    ::  STEP(
-            ok = (value > 0);
-            if
-            :: ok -> value--
-            :: else
-            fi
-        );
-        if
-        :: !ok -> break
-        :: else
-        fi
-    od;
-    STEP(value++);
-    STEP_WAKE
-}
-
 proctype master()
 {
     RING_LOCALS;
@@ -516,7 +465,7 @@ alive:
             slot++
         :: else -> break
         od;
-        atomic { slot = 0; w = 0; t = 0; from = 0; seen = 0; c = 0; ok = 0; marks = 0; marked = 0 };
+        atomic { slot = 0; w = 0; marks = 0; marked = 0; RING_DIE };
         STEP(starved = 1); /* the dead one may have cleared it and woken nobody */
 #ifndef MUTANT_NO_POST
         repair_post();
@@ -529,7 +478,7 @@ killed:
     atomic {
         dead = dead | BIT(MASTER); /* the next master repairs whatever happened */
         again = 0; slot = 0; whose = 0; marks = 0; marked = 0; w = 0;
-        t = 0; from = 0; seen = 0; c = 0; ok = 0;
+        RING_DIE;
         goto alive
     }
 }

@@ -28,7 +28,6 @@
 
 #include "base.pml"
 
-#define MASTER 1
 #define WORKER(i) (2 + (i))
 #define SUBMITTER(i) (2 + WORKERS + (i))
 
@@ -93,7 +92,7 @@ killed:
     }
 end:
     atomic {
-        t = 0; from = 0; seen = 0; c = 0; ok = 0; slot = 0; w = 0
+        slot = 0; w = 0; RING_DIE
     }
 }
 
@@ -207,9 +206,9 @@ alive:
             fi;
             slept = 0;
             handle();
-            atomic { slot = 0; job = 0; w = 0; t = 0; from = 0; seen = 0; c = 0; ok = 0 }
+            atomic { slot = 0; job = 0; w = 0; RING_FORGET }
         :: else ->
-            atomic { slot = 0; w = 0; t = 0; from = 0; seen = 0; c = 0 };
+            atomic { slot = 0; w = 0; t = 0; from = 0; seen = 0; c = 0; near = 0 };
             park_sleep();
             slept = 1
         fi
@@ -224,44 +223,13 @@ killed:
         :: else
         fi;
         running = 0; slept = 0; slot = 0; job = 0; w = 0;
-        t = 0; from = 0; seen = 0; c = 0; ok = 0
+        RING_DIE
     };
     /* the lane is opened again once it is clean */
     atomic { !(dead & BIT(me)) -> goto alive }
 }
 
 /* -- master ------------------------------------------------------------------------- */
-
-inline mark()
-{
-    if
-    :: !marked ->
-        STEP(from = head; t = from);
-        do
-        :: t - from < CELLS ->
-            STEP(c = cells[t % CELLS]);
-            if
-            :: CELL_INDEX(c) != EMPTY -> marks = marks | BIT(CELL_INDEX(c))
-            :: else
-            fi;
-            t++
-        :: else -> break
-        od;
-        marked = 1
-    :: else
-    fi
-}
-
-inline repair_cas(to)
-{
-    STEP(
-        ok = (word[slot] == w);
-        if
-        :: ok -> w = to; word[slot] = w
-        :: else
-        fi
-    )
-}
 
 /* One look at a slot; `again` when it moved. */
 inline repair_look()
@@ -316,25 +284,6 @@ inline repair_look()
     fi
 }
 
-inline repair_post()
-{
-    do
-    ::  STEP(
-            ok = (value > 0);
-            if
-            :: ok -> value--
-            :: else
-            fi
-        );
-        if
-        :: !ok -> break
-        :: else
-        fi
-    od;
-    STEP(value++);
-    STEP_WAKE
-}
-
 proctype master()
 {
     RING_LOCALS;
@@ -358,7 +307,7 @@ alive:
             slot++
         :: else -> break
         od;
-        atomic { slot = 0; w = 0; t = 0; from = 0; seen = 0; c = 0; ok = 0; marks = 0; marked = 0 };
+        atomic { slot = 0; w = 0; marks = 0; marked = 0; RING_DIE };
 #ifndef MUTANT_NO_POST
         repair_post();
 #endif
@@ -369,7 +318,7 @@ killed:
     atomic {
         dead = dead | BIT(MASTER); /* the next master repairs whatever happened */
         again = 0; slot = 0; whose = 0; marks = 0; marked = 0; w = 0;
-        t = 0; from = 0; seen = 0; c = 0; ok = 0;
+        RING_DIE;
         goto alive
     }
 }
