@@ -12,25 +12,17 @@ const struct mutant mutant = {.name = "magazine's hint after the word",
                               .x_stride = 4,
                               .y_stride = 61};
 
-#define pfk_magazine_prepare mutant_real_prepare
-#define pfk_magazine_put     mutant_real_put
-bool mutant_real_prepare(struct prefork_lane *lane, uint32_t index);
-void mutant_real_put(struct prefork_lane *lane, uint32_t index, uint64_t spare);
+#define pfk_magazine_free            mutant_real_free
+#define pfk_u64_store_release(to, v) ((void)(to), (void)(v))
+bool mutant_real_free(struct prefork_lane *lane, uint32_t index, uint64_t *word);
 #include "../../../framework/job/magazine.c"
-#undef pfk_magazine_prepare
-#undef pfk_magazine_put
+#undef pfk_magazine_free
+#undef pfk_u64_store_release
 
-bool pfk_magazine_prepare(struct prefork_lane *lane, uint32_t index)
+bool pfk_magazine_free(struct prefork_lane *lane, uint32_t index, uint64_t *word)
 {
-    const bool room = mutant_real_prepare(lane, index);
+    const bool freed = mutant_real_free(lane, index, word);
 
-    if (room)
-        pfk_u32_store_relaxed(&lane->shm->magazine[lane->magazine.top], 0);
-    return room;
-}
-
-void pfk_magazine_put(struct prefork_lane *lane, uint32_t index, uint64_t spare)
-{
-    pfk_u32_store_relaxed(&lane->shm->magazine[lane->magazine.top], index + 1);
-    mutant_real_put(lane, index, spare);
+    pfk_u64_store_release(&lane->shm->magazine.top, lane->magazine.top);
+    return freed;
 }
