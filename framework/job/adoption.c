@@ -203,7 +203,7 @@ static int adoption_refuse_orphans(const struct adoption_look *look, uint32_t de
                      look->n_orphans, wait_ms, pids);
 }
 
-static int adoption_refuse_damage(const struct prefork_table *table, const struct prefork_adoption *adoption)
+static int adoption_refuse_damage(const struct prefork_adoption *adoption)
 {
     return pfk_error(ENOTRECOVERABLE,
                      "prefork_table_adopt: %u words of segment id %d hold what no participant writes: the table was "
@@ -243,7 +243,7 @@ static int adoption_settle(struct prefork_table *table, uint32_t wait_ms, struct
         if (rc != 0)
             return rc;
         if (adoption->suspect > 0)
-            return adoption_refuse_damage(table, adoption);
+            return adoption_refuse_damage(adoption);
         if (look.n_orphans == 0 && deferred == 0)
             return 0;
         if (prefork_clock_now_ns() >= until_ns)
