@@ -25,7 +25,7 @@ int pfk_fd_event_signal(int fd);
 void pfk_fd_event_clear(int fd);
 
 /* The same, and makes it non-blocking again, whoever has changed that. Never
- * blocks, whatever others do to it meanwhile (Linux 5.8). */
+ * blocks, whatever others do to it meanwhile (before Linux 5.8 the count stays). */
 void pfk_fd_event_reset(int fd);
 
 /* Opens /dev/null on each of descriptors 0, 1 and 2 that is closed, so that no

@@ -2,6 +2,8 @@
 /* The control segment and the upper layers' counters; see control.h. */
 #include "job/control.h"
 
+#include <fcntl.h>
+
 #include "base/fd.h"
 #include "job/lane.h"
 
@@ -66,8 +68,10 @@ void pfk_table_leave_loops(struct prefork_table *table)
 
 void pfk_table_ring_loop(const struct prefork_table *table, uint32_t lane)
 {
-    if (pfk_table_is_lane(table, lane) && pfk_u32_load_relaxed(&pfk_table_lane(table, lane)->in_use) != 0)
-        (void)pfk_fd_event_signal(table->wake_fds[lane]);
+    if (!pfk_table_is_lane(table, lane) || pfk_u32_load_relaxed(&pfk_table_lane(table, lane)->in_use) == 0)
+        return;
+    (void)fcntl(table->wake_fds[lane], F_SETFL, O_NONBLOCK); /* who died may have changed that */
+    (void)pfk_fd_event_signal(table->wake_fds[lane]);
 }
 
 void pfk_lane_count(struct prefork_lane *lane, enum pfk_lane_counter counter, uint64_t by)

@@ -147,7 +147,7 @@ static void lane_reset_channels(struct prefork_lane *lane)
     pfk_u32_store_relaxed(&lane->shm->rescan, 0);
     pfk_u32_store_relaxed(&lane->shm->starved, 0);
     if (!pfk_table_is_attached(lane->table))
-        pfk_fd_event_clear(lane->table->wake_fds[lane->number]);
+        pfk_fd_event_reset(lane->table->wake_fds[lane->number]); /* that one may have tampered with it */
 }
 
 /* Takes a free lane. From the moment on that it is in use it is dirty: if we

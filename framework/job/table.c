@@ -181,12 +181,20 @@ PFK_EXPORT int prefork_table_create(const struct prefork_table_options *options,
     return 0;
 }
 
+static void table_forget_ring(struct pfk_ring *ring)
+{
+    ring->head_seen = ring->tail_seen = 0;
+}
+
 int pfk_table_rebuild(struct prefork_table *table)
 {
     if (table->store != NULL)
         return pfk_error(ENOTSUP, "the job table is durable: its jobs are not thrown away unasked; remove it with "
                                   "prefork_table_remove, or look at it first");
     memset((void *)table->work, 0, (size_t)(table->payloads - (unsigned char *)table->work));
+    table_forget_ring(&table->rings.free_hot);
+    table_forget_ring(&table->rings.free_cold);
+    table_forget_ring(&table->rings.ready);
     for (uint32_t lane = 1; lane <= table->geometry.lanes; lane++)
         pfk_fd_event_reset(table->wake_fds[lane]);
     return pfk_table_init(table);
