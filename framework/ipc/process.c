@@ -115,14 +115,18 @@ static void process_read_boot_id(uint64_t boot_id[2])
     }
 }
 
+uint64_t pfk_process_pid_space(void)
+{
+    struct stat space;
+
+    return process_proc_is_ours() && stat("/proc/self/ns/pid", &space) == 0 ? (uint64_t)space.st_ino : 0;
+}
+
 struct pfk_process_world pfk_process_here(void)
 {
-    struct pfk_process_world world = {{0, 0}, 0};
-    struct stat namespace_file;
+    struct pfk_process_world world = {{0, 0}, pfk_process_pid_space()};
 
     process_read_boot_id(world.boot_id);
-    if (process_proc_is_ours() && stat("/proc/self/ns/pid", &namespace_file) == 0)
-        world.pid_namespace = (uint64_t)namespace_file.st_ino;
     return world;
 }
 

@@ -34,6 +34,9 @@ static inline uint64_t pfk_process_start_ticks(uint64_t process)
 /* The calling process. */
 uint64_t pfk_process_self(void);
 
+/* The pid namespace of the calling process; 0: not known. */
+uint64_t pfk_process_pid_space(void);
+
 /* The world of the calling process. */
 struct pfk_process_world pfk_process_here(void);
 

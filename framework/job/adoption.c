@@ -155,7 +155,8 @@ static void adoption_note_orphan(struct adoption_look *look, pid_t pid)
 
 static void adoption_look_at_lanes(const struct prefork_table *table, struct adoption_look *look)
 {
-    memset(look, 0, sizeof(*look));
+    look->n_dead = look->n_orphans = look->n_attached = 0;
+    memset(look->orphans, 0, sizeof(look->orphans));
     look->dead[look->n_dead++] = PREFORK_LANE_MASTER; /* we hold its byte, so the one before us is gone */
     for (uint32_t lane = PREFORK_LANE_MASTER + 1; lane <= table->geometry.lanes; lane++) {
         pid_t pid = 0;

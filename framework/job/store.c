@@ -70,7 +70,7 @@ int pfk_store_open(const struct prefork_table_store *asked, bool create, struct 
         free(store);
         return rc;
     }
-    store->pid_space = pfk_process_here().pid_namespace;
+    store->pid_space = pfk_process_pid_space();
     *store_out = store;
     return 0;
 }

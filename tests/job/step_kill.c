@@ -28,6 +28,8 @@ static bool play_role(size_t number, const struct scene *scene, uint64_t stride,
     const uint64_t began_ns = prefork_clock_now_ns();
     struct walk walk;
 
+    if (stride > 1 && scene->coarser > 1)
+        stride *= scene->coarser;
     walk_scene(scene, stride, phase, MAX_FAILURES, &walk);
     kills += walk.kills;
     printf("%sok %zu - %s: K=%llu, %llu kills, %llu of them step by step, %llu failures, %.1f s\n",

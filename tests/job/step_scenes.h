@@ -16,6 +16,7 @@ struct scene {
     void (*act)(void);           /* the victim, stepped */
     void (*when_asleep)(void);   /* the master, once the victim sleeps in its scene; may be NULL */
     void (*inspect)(int victim); /* without a stage: what should be left; calls stage_fail */
+    uint32_t coarser;            /* times a stride that is not every instruction; 0 counts as 1 */
 };
 
 extern const struct scene step_scenes[];
