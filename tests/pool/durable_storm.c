@@ -452,6 +452,21 @@ static bool table_empties(void)
     return statistics.free_slots == statistics.slots;
 }
 
+/* A starter that is told to stop dies of it, and its master, another process, stops after that. */
+static bool no_master_is_left(void)
+{
+    const uint64_t until_ns = prefork_deadline_after_ms(limit_ms);
+    struct prefork_table *table;
+    int pid, rc;
+
+    if (prefork_table_attach(&store, &table) != 0)
+        return false;
+    while ((rc = prefork_table_master(table, &pid)) == 0 && prefork_clock_now_ns() < until_ns)
+        sleep_us(1000);
+    prefork_table_destroy(&table);
+    return rc == -ESRCH;
+}
+
 static bool table_is_whole(void)
 {
     struct prefork_table *table;
@@ -487,7 +502,7 @@ static void judge(const char *fault)
     point(in_a_process(table_empties), "what was accepted is run");
     if (master != 0)
         (void)kill(master, SIGTERM);
-    point(await(master_gone, 0), "the last master stops");
+    point(await(master_gone, 0) && in_a_process(no_master_is_left), "the last master stops");
     point(in_a_process(table_is_whole), "the table is whole");
     point(in_a_process(table_is_removed), "the table is removed");
     sums = storm_ledger_sums(ledger);
