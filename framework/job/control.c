@@ -66,6 +66,16 @@ void pfk_table_leave_loops(struct prefork_table *table)
     table->leaves_loops = true;
 }
 
+bool pfk_table_has_producers(const struct prefork_table *table)
+{
+    uint32_t lane;
+
+    for (uint32_t i = 0; (lane = prefork_table_outside_lane(table, i)) != 0; i++)
+        if (pfk_u32_load_relaxed(&pfk_table_lane(table, lane)->in_use) != 0)
+            return true;
+    return table->store != NULL;
+}
+
 void pfk_table_ring_loop(const struct prefork_table *table, uint32_t lane)
 {
     if (!pfk_table_is_lane(table, lane) || pfk_u32_load_relaxed(&pfk_table_lane(table, lane)->in_use) == 0)

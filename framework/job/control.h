@@ -39,6 +39,10 @@ void pfk_table_leave_loops(struct prefork_table *table);
  * participant; may block when the eventfd was tampered with. */
 void pfk_table_ring_loop(const struct prefork_table *table, uint32_t lane);
 
+/* Whether somebody who is no worker may be at work in the table: a lane of a
+ * producer is open, or the table is durable and anybody may come. A hint. */
+bool pfk_table_has_producers(const struct prefork_table *table);
+
 /* Makes a damaged table anew, in place, as it was when it was created. The
  * master only, when no participant lives: lanes that are open somewhere are so
  * no more.

@@ -70,12 +70,12 @@ static void debts_wake_loops(const struct pfk_master *master)
         pfk_spawn_signal(&master->nursery.children[i], SIGHUP);
 }
 
-/* While nobody is alive a repaired table is at rest and can be judged as a whole. Producers outside of the pool may
- * be at work in it unless this process is the one that set it up, and nobody else comes by key. */
+/* While nobody is alive a repaired table is at rest and can be judged as a whole. Producers may be at work in it: in
+ * the program that started the pool, on other threads of this one, or, in a durable one, anywhere. */
 static bool debts_are_alone(const struct pfk_master *master)
 {
     return pfk_master_living(master) == 0 && master->settings->parent_pid == 0 &&
-           master->settings->attached_producers == 0;
+           !pfk_table_has_producers(master->settings->worker.table);
 }
 
 static void debts_judge(struct pfk_master *master, const struct prefork_repair *repair)
