@@ -51,6 +51,13 @@ static inline void pfk_semaphore_post_untrusted(struct prefork_semaphore *semaph
     (void)syscall(SYS_futex, value, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
+/* What follows value and sleepers, in glibc with 64-bit atomics and in musl: whether processes share the object. Never
+ * written after init. Of an object where it is wrong the C library makes wrong futex calls, and aborts. */
+static inline uint32_t pfk_semaphore_constant(const struct prefork_semaphore *semaphore)
+{
+    return pfk_u32_load_relaxed((const pfk_atomic_u32 *)(const void *)&semaphore->opaque[1]);
+}
+
 /* Takes all tokens at once; sem_trywait repeats its compare-and-swap for as long as others change the value. */
 static inline void pfk_semaphore_empty_untrusted(struct prefork_semaphore *semaphore)
 {

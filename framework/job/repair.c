@@ -349,6 +349,21 @@ static void repair_wake_loops(const struct repair *repair)
     }
 }
 
+/* A semaphore with a wrong constant makes every worker abort that sleeps on it, the next ones too. */
+static void repair_judge_semaphores(struct repair *repair)
+{
+    const struct pfk_work_shm *const work = repair->view.work;
+    struct prefork_semaphore sound = {{0}};
+    uint32_t constant;
+
+    (void)pfk_semaphore_init(&sound, 0);
+    constant = pfk_semaphore_constant(&sound);
+    repair->report.suspect += pfk_semaphore_constant(&work->ready_sem) != constant;
+    repair->report.suspect += pfk_semaphore_constant(&work->room_sem) != constant;
+    for (uint32_t number = 1; number <= repair->view.geometry.lanes; number++)
+        repair->report.suspect += pfk_semaphore_constant(&pfk_table_lane(&repair->view, number)->sem) != constant;
+}
+
 static void repair_wake_waiters(const struct repair *repair)
 {
     for (uint32_t number = 1; number <= repair->view.geometry.lanes; number++)
@@ -435,6 +450,7 @@ PFK_EXPORT int prefork_table_repair(struct prefork_table *table, const uint32_t 
         return rc;
     for (uint32_t i = 0; i < table->geometry.slots; i++)
         repair_slot(&repair, i);
+    repair_judge_semaphores(&repair);
     repair_wake_all(&repair);
     if (repair.report.deferred == 0)
         repair_mark_clean(&repair, lanes, n_lanes);

@@ -332,6 +332,25 @@ START_TEST(many_waiters_named_cost_one_wake_each)
 }
 END_TEST
 
+/* The C library aborts whoever sleeps on such a semaphore, and the next one, and so on. */
+START_TEST(a_semaphore_that_kills_is_damage)
+{
+    const uint32_t dead = worker->number;
+    struct prefork_semaphore *const semaphores[] = {&table->work->ready_sem, &table->work->room_sem,
+                                                    &table->lanes[0].sem, &submitter->shm->sem};
+
+    for (uint32_t i = 0; i < PFK_COUNT_OF(semaphores); i++) {
+        struct prefork_repair report = {.size = sizeof(report)};
+
+        ck_assert_int_eq(prefork_table_repair(table, &dead, 1, &report), 0);
+        ck_assert_uint_eq(report.suspect, i);
+        semaphores[i]->opaque[1] ^= 0x5555;
+        ck_assert_int_eq(prefork_table_repair(table, &dead, 1, &report), 0);
+        ck_assert_uint_eq(report.suspect, i + 1);
+    }
+}
+END_TEST
+
 /* A full eventfd that was made blocking would hold whoever writes to it: this test would reach its time limit. */
 START_TEST(the_pools_master_writes_to_no_eventfd)
 {
@@ -402,6 +421,7 @@ static Suite *hostile_suite(void)
     tcase_add_test(small, every_state_of_every_owner);
     tcase_add_test(small, random_torn_and_old_images);
     tcase_add_test(small, many_waiters_named_cost_one_wake_each);
+    tcase_add_test(small, a_semaphore_that_kills_is_damage);
     tcase_add_test(small, the_pools_master_writes_to_no_eventfd);
     tcase_add_test(small, a_rebuilt_table_is_as_new);
     suite_add_tcase(suite, small);
