@@ -18,6 +18,11 @@
 
 #include "futex.h"
 
+/* ThreadSanitizer does not model fences and gcc warns of it; nothing here is run under it. */
+#if defined(__SANITIZE_THREAD__) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wtsan"
+#endif
+
 struct parking {
     _Alignas(128) _Atomic uint32_t declared; /* sleepers that no waker has taken yet */
     _Alignas(128) _Atomic uint32_t tokens;   /* for sleepers that were taken */
