@@ -200,8 +200,32 @@ static void act_hand_back(void)
 }
 
 /* Another worker sleeps behind the victim; two jobs, but one token at first. */
+void (*scene_wake_again)(void);
+
+static uint32_t extra_number;
+
+static bool is_work_left(void)
+{
+    struct prefork_statistics now = {.size = sizeof(now)};
+
+    stage_expect(prefork_table_statistics(stage_table, &now) == 0, "statistics");
+    return now.ready_slots + now.claimed_slots > 0;
+}
+
+/* On a busy machine the other worker may have been quicker and run both jobs:
+ * then the victim rightly sleeps again, and gets another one. While work is left
+ * it sleeps wrongly, and nothing is done about it. */
+static void wake_victim_again(void)
+{
+    scene_wake_again = wake_victim_again;
+    if (!is_work_left() && extra_number < STAGE_CYCLES_JOB)
+        (void)stage_put(stage_holder, extra_number++, PREFORK_SUBMIT_DETACHED);
+}
+
 static void wake_workers(void)
 {
+    extra_number = 20;
+    scene_wake_again = wake_victim_again;
     living_start_worker();
     (void)stage_put(stage_holder, 1, PREFORK_SUBMIT_DETACHED);
     (void)stage_put(stage_holder, 2, PREFORK_SUBMIT_DETACHED);

@@ -28,4 +28,8 @@ const struct scene *step_scene(const char *name);
 /* How many segments the scene that makes a table left to be cleared away. */
 extern uint32_t step_strays;
 
+/* What a scene's when_asleep wants to be called the next time that the victim
+ * sleeps; NULL: nothing more. */
+extern void (*scene_wake_again)(void);
+
 #endif

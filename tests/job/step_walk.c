@@ -14,13 +14,15 @@ static void call(void (*function)(void))
 
 static void (*walk_wake)(void);
 
-/* The first time that the victim sleeps the scene wakes it; then others do, or it hangs. */
+/* The first time that the victim sleeps the scene wakes it; then others do, or it
+ * hangs, unless the scene has more to do. */
 static bool walk_when_asleep(void)
 {
     void (*const wake)(void) = walk_wake;
 
-    walk_wake = NULL;
+    scene_wake_again = NULL;
     call(wake);
+    walk_wake = scene_wake_again;
     return stage_is_sound();
 }
 
