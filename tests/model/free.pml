@@ -34,8 +34,15 @@
 #define LIVED(word) (LIFE(word) + 1)
 
 bit starved;
-byte open_lanes;   /* a bit for each */
-byte hint[LANES];  /* a magazine of one place: slot + 1, or 0 */
+byte open_lanes; /* a bit for each */
+
+/* A magazine of one place: a queue of hints, of which all before `bottom` are
+ * known to be stale. Hints say slot and life. */
+#define HINT(slot, life) ((life) << 2 | (slot))
+#define HINT_SLOT(hint) ((hint) & 3)
+#define HINT_LIFE(hint) ((hint) >> 2)
+byte hints[LANES], top[LANES], bottom[LANES];
+
 byte users[SLOTS]; /* who believes to own it */
 byte cycles_done[LANES];
 
@@ -57,17 +64,53 @@ inline reserve_cas(expected)
     )
 }
 
-inline take_own()
+#define STALE 0
+#define PENDING 1
+#define FOUND 2
+
+/* What became of the slot that the hint in `c` names; reads its word to `w`. */
+#define LOOK                                                                  \
+    slot = HINT_SLOT(c);                                                      \
+    w = word[slot];                                                           \
+    find = (LIFE(w) != HINT_LIFE(c) -> STALE : (STATE(w) == SPARE -> FOUND : PENDING))
+
+/* Takes the spare slot of lane `number`, if its ticket is not before `cursor`. */
+inline magazine_take(number, cursor)
 {
-    ok = 0;
+    STEP(t = top[number]; ok = (t != cursor));
     if
-    :: own != 0 ->
-        slot = own_slot;
-        w = own;
-        own = 0; own_slot = 0;
-        reserve_cas(w)
+    :: ok ->
+        STEP(c = hints[number]);
+        STEP(LOOK);
+        if
+#ifndef MUTANT_PENDING_STALE
+        :: find == PENDING
+#endif
+        :: else -> cursor = t
+        fi;
+        ok = (find == FOUND);
+        find = 0;
+        if
+        :: ok -> magazine_cas()
+        :: else
+        fi
     :: else
     fi
+}
+
+inline magazine_cas()
+{
+#ifdef MUTANT_STEAL_BLIND /* a store, whatever the word has become */
+    STEP(
+        w = WORD(RESERVED, me, 0, LIVED(w));
+        word[slot] = w;
+        assert(users[slot] == NOBODY);
+        users[slot] = me;
+        owned = slot + 1
+    )
+#else
+    reserve_cas(w)
+#endif
 }
 
 inline take_from_ring()
@@ -99,41 +142,49 @@ inline take_from_ring()
     od
 }
 
-/* All magazines of open lanes; `take`: or only look whether there is one. */
-inline search_magazines(take)
+/* Out of anybody's magazine. */
+inline take_any()
 {
     ok = 0;
     STEP(seen = open_lanes);
     place = USER(0);
     do
     :: place < LANES && (seen & BIT(place)) ->
-        STEP(c = hint[place]);
+        STEP(cursor = bottom[place]; from = cursor);
+        magazine_take(place, cursor);
         if
-        :: c != 0 ->
-            slot = c - 1;
-            STEP(w = word[slot]; ok = (STATE(w) == SPARE));
-#ifdef MUTANT_STEAL_BLIND /* a store, whatever the word has become */
-            if
-            :: ok && take ->
-                STEP(
-                    w = WORD(RESERVED, me, 0, LIVED(w));
-                    word[slot] = w;
-                    assert(users[slot] == NOBODY);
-                    users[slot] = me;
-                    owned = slot + 1
-                )
-            :: else
-            fi;
-#else
-            if
-            :: ok && take -> reserve_cas(w)
-            :: else
-            fi;
-#endif
-            if
-            :: ok -> break
-            :: else
-            fi
+        :: cursor != from -> STEP(bottom[place] = cursor)
+        :: else
+        fi;
+        if
+        :: ok -> break
+        :: else
+        fi;
+        place++
+    :: place < LANES && !(seen & BIT(place)) -> place++
+    :: else -> break
+    od;
+    atomic { place = 0; cursor = 0 }
+}
+
+/* Whether take_any would find one. */
+inline look_at_all()
+{
+    ok = 0;
+    STEP(seen = open_lanes);
+    place = USER(0);
+    do
+    :: place < LANES && (seen & BIT(place)) ->
+        STEP(t = top[place]);
+        STEP(ok = (t != bottom[place]));
+        if
+        :: ok ->
+            STEP(c = hints[place]);
+            STEP(LOOK; ok = (find == FOUND); find = 0)
+        :: else
+        fi;
+        if
+        :: ok -> break
         :: else
         fi;
         place++
@@ -145,14 +196,14 @@ inline search_magazines(take)
 
 inline try_reserve()
 {
-    take_own();
+    magazine_take(me, own);
     if
     :: ok
     :: else ->
         take_from_ring();
         if
         :: ok
-        :: else -> search_magazines(true)
+        :: else -> take_any()
         fi
     fi;
     if
@@ -185,7 +236,7 @@ inline pass_room_on()
     ring_peek();
     if
     :: ok
-    :: else -> search_magazines(false)
+    :: else -> look_at_all()
     fi;
     if
     :: ok -> wake_room()
@@ -235,19 +286,34 @@ inline reserve()
 /* `spare`: the magazine has a place for the slot. */
 inline prepare()
 {
+#ifdef MUTANT_OVERWRITE
     spare = 1;
-#ifndef MUTANT_OVERWRITE
-    if
-    :: own != 0 -> STEP(spare = (word[own_slot] != own))
-    :: else
-    fi;
+#else
+    STEP(
+        held = slot; held_w = w; c = hints[me];
+        LOOK;
+        spare = (find == STALE);
+        slot = held; w = held_w; held = 0; held_w = 0; find = 0
+    );
 #endif
 #ifndef MUTANT_HINT_LATE
+    write_hint()
+#endif
+}
+
+inline write_hint()
+{
     if
-    :: spare -> STEP(hint[me] = slot + 1)
+    :: spare ->
+#ifdef MUTANT_TOP_EARLY
+        STEP(top[me]++);
+        STEP(hints[me] = HINT(slot, LIFE(w)))
+#else
+        STEP(hints[me] = HINT(slot, LIFE(w)));
+        STEP(top[me]++)
+#endif
     :: else
     fi
-#endif
 }
 
 inline give_back()
@@ -265,7 +331,7 @@ inline give_back()
         word[slot] = w
     );
     if
-    :: spare -> own = w; own_slot = slot
+    :: spare
     :: else -> ring_put(slot)
     fi;
 #ifdef MUTANT_ROOM_EARLY
@@ -278,10 +344,7 @@ inline give_back()
     wake_room();
 #endif
 #ifdef MUTANT_HINT_LATE /* after the word, hence perhaps after the look at starved */
-    if
-    :: spare -> STEP(hint[me] = slot + 1)
-    :: else
-    fi;
+    write_hint();
 #endif
     atomic { slot = 0; w = 0; spare = 0; RING_FORGET }
 }
@@ -289,16 +352,16 @@ inline give_back()
 /* prefork_lane_close: the magazine goes to the ring. */
 inline close_lane()
 {
+    c = hints[me];
+    STEP(LOOK; ok = (find == FOUND && OWNER(w) == me); find = 0);
     if
-    :: own != 0 ->
-        slot = own_slot;
+    :: ok ->
         STEP(
-            ok = (word[slot] == own);
+            ok = (word[slot] == w);
             if
-            :: ok -> word[slot] = MOVED(own, FREEING, me)
+            :: ok -> word[slot] = MOVED(w, FREEING, me)
             :: else
-            fi;
-            own = 0; own_slot = 0
+            fi
         );
         if
         :: ok ->
@@ -309,14 +372,16 @@ inline close_lane()
     :: else
     fi;
     STEP(open_lanes = open_lanes & ~BIT(me));
-    atomic { slot = 0; RING_FORGET }
+    atomic { slot = 0; w = 0; RING_FORGET }
 }
 
-proctype user(byte me; short own; byte own_slot)
+proctype user(byte me)
 {
     RING_LOCALS;
     bool spare;
-    byte slot, place, held, owned; /* owned: slot + 1, or 0 */
+    byte find, slot, place, held;
+    byte own, cursor; /* how far it looked in its own magazine, and in another's */
+    byte owned;       /* slot + 1, or 0 */
     short w, held_w;
 #ifdef HOARD
     byte second;
@@ -370,12 +435,17 @@ killed:
         :: else
         fi;
 #endif
-        own = 0; own_slot = 0; spare = 0; owned = 0; slot = 0; place = 0; held = 0; w = 0; held_w = 0;
+        own = top[me]; cursor = 0; find = 0; spare = 0; owned = 0; slot = 0; place = 0; held = 0; w = 0; held_w = 0;
         RING_DIE
     };
-    /* another process opens the lane once it is clean */
-    atomic { !(dead & BIT(me)) -> skip };
-    STEP(hint[me] = 0);
+    /* another process opens the lane once it is clean, or nobody does */
+    atomic {
+        !(dead & BIT(me)) ->
+        if
+        :: skip
+        :: cycles_done[me] = CYCLES; goto end
+        fi
+    };
     STEP(open_lanes = open_lanes | BIT(me));
     goto alive;
 
@@ -516,7 +586,8 @@ proctype judge()
             if
             :: STATE(word[i]) == SPARE ->
                 assert(entries == 0);
-                assert((open_lanes & BIT(OWNER(word[i]))) != 0 && hint[OWNER(word[i])] == i + 1)
+                assert((open_lanes & BIT(OWNER(word[i]))) != 0 && hints[OWNER(word[i])] == HINT(i, LIFE(word[i])));
+                assert(bottom[OWNER(word[i])] != top[OWNER(word[i])])
             :: else -> assert(IS_FREE(word[i]) && entries == 1)
             fi;
             i++
@@ -530,27 +601,28 @@ proctype judge()
 init
 {
     byte i, next, keeper;
-    short own[LANES];
-    byte own_slot[LANES];
 
     atomic {
         ring_init(next);
+        do
+        :: i < LANES -> hints[i] = HINT(0, 31); i++ /* a life that never comes: stale */
+        :: else -> i = 0; break
+        od;
         do
         :: i < SLOTS ->
             if
             :: word[i] = WORD(FREE, NOBODY, 0, 0)
 #ifndef ONE_START
             :: word[i] = WORD(FREEING, USER(0), 0, 0)
-            :: own[USER(0)] == 0 -> keeper = USER(0)
-            :: own[USER(1)] == 0 -> keeper = USER(1)
+            :: top[USER(0)] == 0 -> keeper = USER(0)
+            :: top[USER(1)] == 0 -> keeper = USER(1)
 #endif
             fi;
             if
             :: keeper != 0 ->
                 word[i] = WORD(SPARE, keeper, 0, 0);
-                own[keeper] = word[i];
-                own_slot[keeper] = i;
-                hint[keeper] = i + 1;
+                hints[keeper] = HINT(i, 0);
+                top[keeper] = 1;
                 keeper = 0
             :: else ->
                 cells[next % CELLS] = CELL(ROUND(next), i);
@@ -569,8 +641,7 @@ init
         do
         :: i < USERS ->
             open_lanes = open_lanes | BIT(USER(i));
-            run user(USER(i), own[USER(i)], own_slot[USER(i)]);
-            own[USER(i)] = 0; own_slot[USER(i)] = 0;
+            run user(USER(i));
             i++
         :: else -> i = 0; break
         od;

@@ -106,7 +106,7 @@ quick()
 {
     holds '1 job, 2 workers, no death' ready '-DKILLS=0'
     holds '1 job, 2 workers, 1 death, one start' ready '-DKILLS=1 -DONE_START'
-    holds '1 slot, 2 users, 1 death' free '-DKILLS=1 -DSLOTS=1'
+    holds '1 slot, 2 users, 1 death, one start' free '-DKILLS=1 -DSLOTS=1 -DONE_START'
     caught NO_POST ready '-DKILLS=1'
     caught STEAL_BLIND free '-DKILLS=1 -DSLOTS=1'
 }
@@ -115,10 +115,10 @@ full()
 {
     holds '1 job, 2 workers, 1 death' ready '-DKILLS=1'
     holds '2 jobs whose handlers wait for each other, 2 workers' ready '-DKILLS=0 -DJOBS=2 -DONE_START -DHANDLERS_MEET'
+    holds '1 slot, 2 users, 1 death' free '-DKILLS=1 -DSLOTS=1'
     holds '2 slots, 2 users, 1 death' free '-DKILLS=1'
-    holds '2 slots, 2 users, one takes both, 1 death' free '-DKILLS=1 -DHOARD' -DCOLLAPSE
-    holds '1 slot, 2 users, twice each, 1 death' free '-DKILLS=1 -DSLOTS=1 -DCYCLES=2'
-    holds '1 slot, 3 users' free '-DKILLS=0 -DSLOTS=1 -DUSERS=3 -DONE_START' -DCOLLAPSE
+    holds '2 slots, 2 users, one takes both, 1 death, one start' free '-DKILLS=1 -DHOARD -DONE_START' -DCOLLAPSE
+    holds '1 slot, 2 users, twice each, 1 death, one start' free '-DKILLS=1 -DSLOTS=1 -DCYCLES=2 -DONE_START' -DCOLLAPSE
     ends 'no livelock, 1 death' ready '-DKILLS=1 -DONE_START'
     ends 'no livelock, 1 death' free '-DKILLS=1 -DSLOTS=1 -DONE_START'
 
@@ -131,7 +131,7 @@ full()
     for mutant in NO_SPARE NO_PURGE NO_SETTLE MARKS_ALL CAS_STALE NO_HOLDS HEAD_FIRST; do
         caught $mutant free '-DKILLS=1'
     done
-    for mutant in NO_POST ROOM_EARLY DECLARE_LATE DECLARE_ONCE HINT_LATE STEAL_BLIND; do
+    for mutant in NO_POST ROOM_EARLY DECLARE_LATE DECLARE_ONCE HINT_LATE TOP_EARLY PENDING_STALE STEAL_BLIND; do
         caught $mutant free '-DKILLS=1 -DSLOTS=1'
     done
     caught OVERWRITE free '-DKILLS=1 -DHOARD'
@@ -139,13 +139,12 @@ full()
 
 long()
 {
+    holds '1 slot, 3 users' free '-DKILLS=0 -DSLOTS=1 -DUSERS=3 -DONE_START' -DHC4
     holds '2 slots, 3 users' free '-DKILLS=0 -DUSERS=3 -DONE_START' -DHC4
     holds '1 job, 2 workers, 2 deaths' ready '-DKILLS=2' -DCOLLAPSE
-    holds '1 job, 3 workers, 1 death' ready '-DKILLS=1 -DWORKERS=3 -DONE_START' -DHC4
     holds '2 slots, 2 users, 2 deaths' free '-DKILLS=2' -DCOLLAPSE
     holds '1 slot, 2 users, 2 deaths' free '-DKILLS=2 -DSLOTS=1' -DCOLLAPSE
     holds '2 slots, 2 users, one takes both, 2 deaths' free '-DKILLS=2 -DHOARD -DONE_START' -DHC4
-    holds '1 slot, 3 users, 1 death' free '-DKILLS=1 -DSLOTS=1 -DUSERS=3 -DONE_START' -DHC4
 }
 
 case $extent in
