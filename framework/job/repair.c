@@ -296,10 +296,26 @@ static void repair_lose_patience(struct pfk_ring *ring)
     ring->patience = (ring->patience + 1) / 2;
 }
 
+/* Most slots: nobody dead has to do with it, and nobody waits for its result. */
+static bool repair_owes_nothing(const struct repair *repair, uint32_t index)
+{
+    const struct pfk_descriptor_shm *const descriptor = pfk_table_descriptor(&repair->view, index);
+    const uint64_t word = pfk_u64_load_acquire(&descriptor->word);
+    const uint32_t state = pfk_word_state(word);
+
+    if (pfk_word_is(word, PFK_FREE, PFK_NOBODY))
+        return true;
+    if (!repair_is_plausible(repair, word) || state == PFK_DONE || repair_is_dead(repair, pfk_word_owner(word)))
+        return false;
+    return !repair_has_submitter(state) || !repair_is_dead(repair, pfk_u32_load_relaxed(&descriptor->submitter));
+}
+
 static void repair_slot(struct repair *repair, uint32_t index)
 {
     enum repair_step step = REPAIR_AGAIN;
 
+    if (PFK_LIKELY(repair_owes_nothing(repair, index)))
+        return;
     for (int i = 0; i < REPAIR_SLOT_TRIES && step == REPAIR_AGAIN; i++)
         step = repair_look(repair, index);
     if (step != REPAIR_SETTLED)
