@@ -13,9 +13,6 @@
 
 enum { EXIT_CLEAN = 0, EXIT_ERRORS = 1 };
 
-/* In wake: long enough for everybody to fall asleep. */
-#define WAKE_PAUSE_US 100
-
 /* What is run at a time: one mode, crew and size, all transports. */
 struct experiment {
     const struct handoff_options *options;
@@ -56,12 +53,13 @@ static void write_case(FILE *file, const struct experiment *experiment, const st
 {
     const struct shape *const shape = &series->shape;
 
-    (void)fprintf(file, "%s\t%s\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu32 "\t%s",
+    (void)fprintf(file, "%s\t%s\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu32 "\t%s\t%" PRIu32,
                   series->transport->name, handoff_mode_names[experiment->mode], shape->producers, shape->workers,
-                  shape->window, shape->bytes, shape->slots, handoff_placement_names[experiment->options->placement]);
+                  shape->window, shape->bytes, shape->slots, handoff_placement_names[experiment->options->placement],
+                  experiment->mode == HANDOFF_WAKE ? experiment->options->pause_us : 0);
 }
 
-#define CASE_HEADING "transport\tmode\tproducers\tworkers\twindow\tbytes\tslots\tplacement"
+#define CASE_HEADING "transport\tmode\tproducers\tworkers\twindow\tbytes\tslots\tplacement\tpause_us"
 
 static const char rounds_heading[] = CASE_HEADING
     "\tround\tjobs\tcpu_ns\tjobs_per_s\tfutex_per_1000\tswitches_per_1000\ttaken_p50_ns\tanswered_p50_ns\n";
@@ -106,7 +104,8 @@ static struct round_plan experiment_plan(const struct experiment *experiment, co
                                .placement = options->placement,
                                .jobs = options->jobs,
                                .duration_ns = options->duration_ns,
-                               .pause_us = experiment->mode == HANDOFF_WAKE ? WAKE_PAUSE_US : 0};
+                               .timed = experiment->mode == HANDOFF_WAKE,
+                               .pause_us = options->pause_us};
 }
 
 static void experiment_run_round(const struct experiment *experiment, struct series *series)
@@ -174,6 +173,8 @@ static void print_heading(const struct experiment *experiment)
                  experiment->crew.workers);
     if (experiment->mode != HANDOFF_FIRE)
         (void)printf(", %" PRIu32 " in flight", experiment->mode == HANDOFF_WAKE ? 1 : options->window);
+    if (experiment->mode == HANDOFF_WAKE)
+        (void)printf(" after %" PRIu32 " us", options->pause_us);
     (void)printf(", %" PRIu32 " bytes, %" PRIu32 " slots, processors: %s; median (range) of %" PRIu32 " rounds\n",
                  experiment->bytes, options->slots, handoff_placement_names[options->placement], options->rounds);
     if (experiment->base != NULL)

@@ -21,10 +21,11 @@ static const char usage_text[] =
     "transports take turns, round by round. Without names: all, but ring-spin only where\n"
     "there are two processors in use, and futex only where it can.\n"
     "  -m MODE[,...]  ff (fire and forget), rt (round trip), wake (round trips one by one, 1:1,\n"
-    "                 with pauses in which all fall asleep) (ff,rt)\n"
+    "                 each after a pause) (ff,rt)\n"
     "  -p P:W[,...]   producers and workers, 1 to 64 each (1:1,4:4)\n"
     "  -s BYTES[,...] of a request, and of a reply: 64 to 1M, in multiples of 64 (64)\n"
     "  -w WINDOW      replies awaited by one producer at most, 1 to 1024 (16)\n"
+    "  -i USEC        the pause of wake, 0 to 100000 (100: in which all fall asleep)\n"
     "  -q SLOTS       that the queue holds, where it can be chosen: a power of two, 2 to 1M (1024)\n"
     "  -c WHERE       same (one processor for all), other (one for producers, one for workers),\n"
     "                 swapped (the other way round), free (same)\n"
@@ -156,6 +157,9 @@ static void parse_option(struct handoff_options *options, int option, char *valu
     case 'w':
         options->window = (uint32_t)parse_count('w', value, 1, 1024, "1 to 1024");
         break;
+    case 'i':
+        options->pause_us = (uint32_t)parse_count('i', value, 0, 100000, "microseconds, 0 to 100000");
+        break;
     case 'q':
         parse_slots(options, value);
         break;
@@ -216,8 +220,8 @@ void handoff_options_parse(struct handoff_options *options_out, int argc, char *
     int option;
 
     *options_out = (struct handoff_options){
-        .window = 16, .slots = 1024, .rounds = 9, .duration_ns = NS_PER_S / 5, .jobs = ANY_JOBS};
-    while ((option = getopt_long(argc, argv, "m:p:s:w:q:c:r:t:n:b:o:l:h", long_options, NULL)) != -1)
+        .window = 16, .slots = 1024, .rounds = 9, .pause_us = 100, .duration_ns = NS_PER_S / 5, .jobs = ANY_JOBS};
+    while ((option = getopt_long(argc, argv, "m:p:s:w:i:q:c:r:t:n:b:o:l:h", long_options, NULL)) != -1)
         parse_option(options_out, option, optarg);
     set_defaults(options_out);
     for (int i = optind; i < argc; i++)

@@ -34,7 +34,7 @@ struct handoff_options {
     struct handoff_crew crews[HANDOFF_MAX_CREWS];
     uint32_t sizes_bytes[HANDOFF_MAX_SIZES];
     uint32_t n_crews, n_sizes;
-    uint32_t window, slots, rounds;
+    uint32_t window, slots, rounds, pause_us;
     enum placement placement;
     uint64_t duration_ns, jobs;
     const char *rounds_path, *latencies_path; /* NULL: not wanted */

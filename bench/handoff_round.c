@@ -178,13 +178,14 @@ static void producer_ask(struct producer *producer, uint64_t jobs)
         producer_await_oldest(producer);
 }
 
-/* One job at a time, with pauses in which everybody falls asleep. */
-static void producer_ask_sleepers(struct producer *producer, uint64_t jobs)
+/* One job at a time, after a pause in which everybody falls asleep. */
+static void producer_ask_timed(struct producer *producer, uint64_t jobs)
 {
     const struct timespec pause = {.tv_nsec = 1000L * producer->plan->pause_us};
 
     while (producer_goes_on(producer, jobs)) {
-        (void)nanosleep(&pause, NULL);
+        if (pause.tv_nsec > 0)
+            (void)nanosleep(&pause, NULL);
         producer->shm->asked_ns = load_clock_ns();
         producer_send(producer);
         producer_await_oldest(producer);
@@ -227,8 +228,8 @@ static void producer_main(const struct round_plan *plan, void *queue, struct rou
     producer.answered = transport_allocate("handoff", plan->shape.window + 1);
     producer.end = plan->transport->open_producer(queue, index);
     participant_await_gate(shm, &meter);
-    if (plan->pause_us > 0)
-        producer_ask_sleepers(&producer, jobs);
+    if (plan->timed)
+        producer_ask_timed(&producer, jobs);
     else if (plan->shape.window > 0)
         producer_ask(&producer, jobs);
     else
@@ -260,7 +261,7 @@ static void worker_work(const struct round_plan *plan, void *end, struct round_s
 
         if (header == PAYLOAD_STOP)
             break;
-        if (plan->pause_us > 0)
+        if (plan->timed)
             histogram_record(&shm->taken_ns, load_clock_ns() - shm->asked_ns);
         if (payload_producer(header) >= plan->shape.producers || !payload_is(request, plan->shape.bytes, header))
             participant_fail(plan, "a wrong byte in a request", header);

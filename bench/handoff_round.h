@@ -25,7 +25,8 @@ struct round_plan {
     enum placement placement;
     uint64_t jobs;        /* at most, all producers together */
     uint64_t duration_ns; /* at most */
-    uint32_t pause_us;    /* before each job; if not 0, latencies are recorded: one producer, window 1 */
+    bool timed;           /* latencies are recorded, of one producer with a window of 1 */
+    uint32_t pause_us;    /* before each timed job; everybody falls asleep */
 };
 
 /* No figure: the transport doesn't count its calls. */

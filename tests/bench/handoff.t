@@ -10,7 +10,7 @@ all='table ring ring-spin ring-sem mutex pipe stream seqpacket sysv-msg posix-mq
 count_rounds()
 {
     ${AWK-awk} -F '\t' -v transport="$1" -v mode="$2" -v jobs="$3" \
-        '$1 == transport && $2 == mode && $10 == jobs { rows++ } END { print rows + 0 }' "$TMPDIR/rounds"
+        '$1 == transport && $2 == mode && $11 == jobs { rows++ } END { print rows + 0 }' "$TMPDIR/rounds"
 }
 
 # shellcheck disable=SC2086  # a list of names
@@ -39,17 +39,18 @@ done
 tap_succeeds 'who cannot says why' "$handoff" -r 1 -n 10 -s 1M -q 16 -m ff -p 1:1 posix-mq
 tap_is 'and is not measured' "$(printf '%s' "$tap_output" | grep -c 'posix-mq.* - the message exceeds')" 1
 
+tap_succeeds 'latencies of ping-pong' "$handoff" -r 1 -n 200 -t 20 -m wake -i 0
 tap_succeeds 'latencies of sleepers' "$handoff" -r 2 -n 20 -t 20 -m wake -l "$TMPDIR/latencies"
 tap_is 'their distribution, for each transport' "$(cut -f 1 "$TMPDIR/latencies" | sort -u | wc -l)" 11
 tap_is 'falls nowhere' \
-    "$(${AWK-awk} -F '\t' 'NR > 1 && $1 == last && $10 < before { falls++ }
-        { last = $1; before = $10 } END { print falls + 0 }' "$TMPDIR/latencies")" 0
+    "$(${AWK-awk} -F '\t' 'NR > 1 && $1 == last && $11 < before { falls++ }
+        { last = $1; before = $11 } END { print falls + 0 }' "$TMPDIR/latencies")" 0
 
 if [ -r /proc/sysvipc/msg ]; then
     tap_is 'no message queue is left' "$(tail -n +2 /proc/sysvipc/msg | wc -l)" 0
 fi
 
-for wrong in '-p 0:1' '-p 1' '-p 65:1' '-s 65' '-s 2M' '-w 0' '-q 3' '-c there' '-r 0' '-r 100' '-t 0' '-n 0' \
+for wrong in '-p 0:1' '-p 1' '-p 65:1' '-s 65' '-s 2M' '-w 0' '-i 1s' '-q 3' '-c there' '-r 0' '-r 100' '-t 0' '-n 0' \
     '-m rtt' '-b nobody' nobody; do
     # shellcheck disable=SC2086  # an option and its value
     tap_fails_with "refused: $wrong" "handoff: " "$handoff" $wrong
