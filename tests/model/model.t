@@ -105,8 +105,8 @@ caught()
 
 quick()
 {
-    holds '1 job, 2 workers' ready '-DKILLS=0' -O1
-    holds '1 slot, 2 users, 1 death, one start' free '-DKILLS=1 -DSLOTS=1 -DONE_START' -O1
+    holds '1 job, 2 workers' ready '-DKILLS=0' -O0
+    holds '1 slot, 2 users, twice each, one start' free '-DKILLS=0 -DSLOTS=1 -DCYCLES=2 -DONE_START' -O0
     caught NO_POST ready '-DKILLS=1'
     caught STEAL_BLIND free '-DKILLS=1 -DSLOTS=1'
 }
