@@ -70,6 +70,7 @@ AS_CASE([$enable_sanitizer],
      CFLAGS=$pfk_saved_CFLAGS])
 AC_SUBST([SANITIZER_FLAGS])
 AM_CONDITIONAL([SANITIZED], [test "x$enable_sanitizer" != xnone])
+AM_CONDITIONAL([THREAD_SANITIZED], [test "x$enable_sanitizer" = xthread])
 ])
 
 # PFK_ARG_WERROR: sets WERROR_FLAGS.

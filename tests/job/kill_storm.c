@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* kill_storm [KILLS [SEED]]: random SIGKILLs of workers and producers, ledger
- * kept outside of the table, on tables of several sizes. Speaks TAP.
+/* kill_storm [KILLS [SEED]]: random SIGKILLs, SIGSTOPs and SIGCONTs of workers
+ * and producers, ledger kept outside of the table, on tables of several sizes.
+ * Speaks TAP.
  *
- * Four workers, four producers (waiting, in an event loop, detached, mixed).
- * After each death: waitpid, repair, a new process in the same seat. In the
- * end every accepted job ran, none was run by two at once, none was completed
- * twice, nobody hung, verify is silent, all slots are free. */
+ * Four workers, four producers (waiting, in an event loop, detached, taking all
+ * the room there is). After each death: waitpid, repair, a new process in the
+ * same seat; before half of the repairs another master is killed in the middle
+ * of its own. From time to time all end in order: then every accepted job has
+ * run, none was run by two at once, none was completed twice, nobody hung,
+ * verify is silent, all slots are free; and all begin anew on the same table. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -25,8 +28,11 @@
 #include "prefork/table.h"
 
 enum { WORKERS = 4, PRODUCERS = 4, SEATS = WORKERS + PRODUCERS, IN_FLIGHT = 6 };
-#define MAX_JOBS UINT32_C(16000000) /* of each producer in one storm; pages come with use */
-#define HANG_MS 30000
+#define MAX_JOBS       UINT32_C(16000000) /* of each producer in one storm; pages come with use */
+#define HANG_MS        30000
+#define KILLS_IN_ROUND 100
+#define MOST_STOPPED   (SEATS / 2)
+#define GREED          64 /* slots that one producer holds at most */
 
 /* One job's page in the ledger. Written by processes that die: each field alone
  * is enough for what is concluded from it. */
@@ -38,17 +44,24 @@ struct entry {
 };
 
 struct ledger {
-    pfk_atomic_u32 stop;              /* 1: producers end; 2: workers too, once the table is empty */
-    pfk_atomic_u32 failed;            /* a child saw a breach; it has printed which */
-    pfk_atomic_u32 doubled;           /* jobs met while another ran them */
-    pfk_atomic_u32 next[PRODUCERS];   /* the producer's next job */
-    pfk_atomic_u32 current[WORKERS];  /* job in the worker's hands, plus 1 */
+    pfk_atomic_u32 stop;             /* 1: producers end; 2: workers too, once the table is empty */
+    pfk_atomic_u32 failed;           /* a child saw a breach; it has printed which */
+    pfk_atomic_u32 doubled;          /* jobs met while another ran them */
+    pfk_atomic_u32 next[PRODUCERS];  /* the producer's next job */
+    pfk_atomic_u32 current[WORKERS]; /* job in the worker's hands, plus 1 */
     struct entry jobs[PRODUCERS][MAX_JOBS];
 };
 
 static struct ledger *ledger;
 static struct prefork_table *table;
 static pid_t pids[SEATS];
+static bool stopped[SEATS];
+static uint32_t n_stopped;
+
+/* What a storm did. */
+struct toll {
+    uint32_t kills, stops, killed_repairs, rounds, accepted;
+};
 static uint64_t random_state;
 
 static uint64_t random_next(void)
@@ -193,6 +206,28 @@ static void produce_detached(struct prefork_lane *lane, uint32_t producer)
                "submit hangs");
 }
 
+/* Takes what room there is, waiting for the first slot, then uses it or gives it back. */
+static void produce_greedily(struct prefork_lane *lane, uint32_t producer)
+{
+    const struct prefork_submission submission = {
+        .size = sizeof(submission), .request_bytes = sizeof(struct request), .flags = PREFORK_SUBMIT_DETACHED};
+    struct request request;
+
+    while (next_request(producer, &request)) {
+        uint64_t jobs[GREED];
+        size_t held = 1, capacity;
+
+        expect(prefork_lane_reserve(lane, prefork_deadline_after_ms(HANG_MS), &jobs[0]) == 0, "reserve hangs");
+        while (held < GREED && prefork_lane_reserve(lane, PREFORK_NO_WAIT, &jobs[held]) == 0)
+            held++;
+        while (held-- > 1)
+            expect(prefork_lane_abandon(lane, jobs[held]) == 0, "abandon");
+        memcpy(prefork_lane_request_buffer(lane, jobs[0], &capacity), &request, sizeof(request));
+        expect(prefork_lane_submit(lane, jobs[0], &submission) == 0, "submit");
+        pfk_u32_store_release(&ledger->jobs[producer][request.number].accepted, 1);
+    }
+}
+
 /* Without a timeout in between: only the eventfd says when to go on. */
 static void produce_notified(struct prefork_lane *lane, uint32_t producer)
 {
@@ -234,12 +269,20 @@ static void produce(uint32_t producer)
     struct prefork_lane *lane;
 
     expect(prefork_lane_open(table, prefork_table_outside_lane(table, producer), &lane) == 0, "open");
-    if (producer % 3 == 0)
+    switch (producer) {
+    case 0:
         produce_waited(lane, producer);
-    else if (producer % 3 == 1)
+        break;
+    case 1:
         produce_notified(lane, producer);
-    else
+        break;
+    case 2:
         produce_detached(lane, producer);
+        break;
+    default:
+        produce_greedily(lane, producer);
+        break;
+    }
     prefork_lane_close(&lane);
 }
 
@@ -296,8 +339,34 @@ static void repair(const uint32_t *lanes, uint32_t n_lanes)
     } while (report.deferred > 0);
 }
 
+/* The storm's rhythm, not a synchronisation. */
+static void pause_randomly(uint32_t most_us)
+{
+    const struct timespec pause = {0, (long)(random_next() % most_us) * 1000};
+
+    (void)nanosleep(&pause, NULL);
+}
+
+/* Another master repairs, over and over, and is killed in it. */
+static void repair_and_die(const uint32_t *lanes, uint32_t n_lanes)
+{
+    const pid_t master = getpid(), child = fork();
+    int status;
+
+    expect(child >= 0, "fork");
+    if (child == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        while (getppid() == master)
+            (void)prefork_table_repair(table, lanes, n_lanes, NULL);
+        _exit(1);
+    }
+    pause_randomly(300);
+    (void)kill(child, SIGKILL);
+    expect(waitpid(child, &status, 0) == child && WIFSIGNALED(status), "a repair ended by itself");
+}
+
 /* Kills one or two at once, as random says. */
-static void kill_some(void)
+static void kill_some(struct toll *toll)
 {
     const uint32_t n = random_next() % 4 == 0 ? 2 : 1, first = (uint32_t)(random_next() % SEATS);
     uint32_t lanes[2];
@@ -311,20 +380,41 @@ static void kill_some(void)
         expect(waitpid(pids[seat], &status, 0) == pids[seat], "waitpid");
         if (!WIFSIGNALED(status))
             breach("seat %u ended by itself with %d", seat, status);
+        n_stopped -= stopped[seat];
+        stopped[seat] = false;
         strike_from_ledger(seat, pids[seat]);
         lanes[i] = lane_of(seat);
+    }
+    toll->kills += n;
+    if (random_next() % 2 == 0) {
+        repair_and_die(lanes, n);
+        toll->killed_repairs++;
     }
     repair(lanes, n);
     for (uint32_t i = 0; i < n; i++)
         spawn((first + i * 3) % SEATS);
 }
 
-/* The storm's rhythm, not a synchronisation: up to 2 ms between kills. */
-static void pause_randomly(void)
+/* Stops one, or lets one go on that is stopped. */
+static void stop_or_continue_one(struct toll *toll)
 {
-    const struct timespec pause = {0, (long)(random_next() % 2000000)};
+    const uint32_t seat = (uint32_t)(random_next() % SEATS);
 
-    (void)nanosleep(&pause, NULL);
+    if (!stopped[seat] && n_stopped == MOST_STOPPED)
+        return;
+    (void)kill(pids[seat], stopped[seat] ? SIGCONT : SIGSTOP);
+    toll->stops += !stopped[seat];
+    n_stopped += stopped[seat] ? UINT32_MAX : 1;
+    stopped[seat] = !stopped[seat];
+}
+
+static void continue_all(void)
+{
+    for (uint32_t seat = 0; seat < SEATS; seat++)
+        if (stopped[seat])
+            (void)kill(pids[seat], SIGCONT);
+    memset(stopped, 0, sizeof(stopped));
+    n_stopped = 0;
 }
 
 static void reap(uint32_t from, uint32_t to)
@@ -373,7 +463,36 @@ static bool close_ledger(void)
     return sound;
 }
 
-static bool storm(uint32_t slots, uint32_t kills, uint32_t *accepted_out)
+static bool is_sound(void)
+{
+    return pfk_u32_load_acquire(&ledger->failed) == 0;
+}
+
+/* All come, are struck, and go; then the table is at rest. */
+static void storm_round(struct toll *toll, uint32_t kills)
+{
+    pfk_u32_store_release(&ledger->stop, 0);
+    for (uint32_t seat = 0; seat < SEATS; seat++)
+        spawn(seat);
+    while (toll->kills < kills && is_sound()) {
+        pause_randomly(2000);
+        stop_or_continue_one(toll);
+        kill_some(toll);
+    }
+    continue_all();
+    pfk_u32_store_release(&ledger->stop, 1);
+    reap(WORKERS, SEATS);
+    pfk_u32_store_release(&ledger->stop, 2);
+    reap(0, WORKERS);
+    check_ledger(&toll->accepted);
+    if (prefork_table_verify(table) != 0)
+        breach("%s", prefork_last_error());
+    if (!table_is_empty())
+        breach("not all slots are free");
+    toll->rounds++;
+}
+
+static bool storm(uint32_t slots, uint32_t kills, struct toll *toll_out)
 {
     const struct prefork_table_options options = {.size = sizeof(options),
                                                   .slots = slots,
@@ -385,23 +504,14 @@ static bool storm(uint32_t slots, uint32_t kills, uint32_t *accepted_out)
                                                   .outside_producers = PRODUCERS,
                                                   .max_attempts = 254};
 
+    memset(toll_out, 0, sizeof(*toll_out));
     open_ledger();
     expect(prefork_table_create(&options, &table) == 0, "create");
-    for (uint32_t seat = 0; seat < SEATS; seat++)
-        spawn(seat);
-    for (uint32_t i = 0; i < kills && pfk_u32_load_acquire(&ledger->failed) == 0; i++) {
-        pause_randomly();
-        kill_some();
+    while (toll_out->kills < kills && is_sound()) {
+        const uint32_t more = kills - toll_out->kills;
+
+        storm_round(toll_out, toll_out->kills + (more < KILLS_IN_ROUND ? more : KILLS_IN_ROUND));
     }
-    pfk_u32_store_release(&ledger->stop, 1);
-    reap(WORKERS, SEATS);
-    pfk_u32_store_release(&ledger->stop, 2);
-    reap(0, WORKERS);
-    check_ledger(accepted_out);
-    if (prefork_table_verify(table) != 0)
-        breach("%s", prefork_last_error());
-    if (!table_is_empty())
-        breach("not all slots are free");
     prefork_table_destroy(&table);
     return close_ledger();
 }
@@ -415,15 +525,14 @@ int main(int argc, char **argv)
     random_state = argc > 2 ? strtoull(argv[2], NULL, 0) : prefork_clock_now_ns() | 1;
     setvbuf(stdout, NULL, _IONBF, 0);
     printf("1..%zu\n# %u kills each, seed %llu\n", PFK_COUNT_OF(slots), kills, (unsigned long long)random_state);
-    for (size_t i = 0; i < PFK_COUNT_OF(slots); i++) {
-        uint32_t accepted = 0;
-        const bool ok = storm(slots[i], kills, &accepted);
+    for (size_t i = 0; i < PFK_COUNT_OF(slots) && sound; i++) {
+        struct toll toll;
 
-        printf("%sok %zu - %u slots: %u jobs accepted under %u kills\n", ok ? "" : "not ", i + 1, slots[i], accepted,
-               kills);
-        sound = sound && ok;
-        if (!ok)
-            break;
+        sound = storm(slots[i], kills, &toll);
+        printf("%sok %zu - %u slots: %u jobs accepted under %u kills and %u stops, %u repairs were killed, %u times at "
+               "rest\n",
+               sound ? "" : "not ", i + 1, slots[i], toll.accepted, toll.kills, toll.stops, toll.killed_repairs,
+               toll.rounds);
     }
     return sound ? 0 : 1;
 }

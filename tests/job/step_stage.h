@@ -29,9 +29,9 @@ enum {
     STAGE_LANES = STAGE_FIRST_SURVIVOR + STAGE_SURVIVORS
 };
 
-/* The numbers of jobs, each used once. 0 sends a worker home. */
+/* The numbers of jobs, each used once but for the first and the last. */
 enum {
-    STAGE_QUIT,
+    STAGE_QUIT, /* sends a worker home */
     STAGE_FIRST_JOB,        /* the scene's own */
     STAGE_VICTIMS_JOBS = 8, /* + victim * STAGE_VICTIM_JOBS: what victims submit */
     STAGE_VICTIM_JOBS = 8,
