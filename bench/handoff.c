@@ -105,7 +105,8 @@ static struct round_plan experiment_plan(const struct experiment *experiment, co
                                .jobs = options->jobs,
                                .duration_ns = options->duration_ns,
                                .timed = experiment->mode == HANDOFF_WAKE,
-                               .pause_us = options->pause_us};
+                               .pause_us = options->pause_us,
+                               .futex_metered = options->futex_metered};
 }
 
 static void experiment_run_round(const struct experiment *experiment, struct series *series)

@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "futex_meter.h"
 #include "handoff_payload.h"
 #include "load_clock.h"
 
@@ -32,6 +34,8 @@ static const char usage_text[] =
     "  -r ROUNDS      1 to 99 (9)\n"
     "  -t SECONDS     duration of a round, at most (0.2)\n"
     "  -n JOBS        of a round, at most\n"
+    "  -k             futex calls are counted by the kernel, for all transports, not by those\n"
+    "                 that count their own; for root, and all calls take longer\n"
     "  -b TRANSPORT   to compare with (ring; futex for wake)\n"
     "  -o FILE        also writes a line of tab-separated figures for each round\n"
     "  -l FILE        also writes the distribution of the latencies of wake\n"
@@ -142,6 +146,19 @@ static void parse_slots(struct handoff_options *options, const char *text)
         wrong_option('q', text, "a power of two");
 }
 
+/* Better now than in each participant. */
+static void try_futex_meter(void)
+{
+    const int meter_fd = futex_meter_open();
+
+    if (meter_fd >= 0) {
+        (void)close(meter_fd);
+        return;
+    }
+    (void)fprintf(stderr, "handoff: -k: the kernel does not count for us: %s\n", strerror(-meter_fd));
+    exit(EXIT_USAGE);
+}
+
 static void parse_option(struct handoff_options *options, int option, char *value)
 {
     switch (option) {
@@ -175,6 +192,10 @@ static void parse_option(struct handoff_options *options, int option, char *valu
         break;
     case 'n':
         options->jobs = parse_count('n', value, 1, ANY_JOBS, "a number of jobs");
+        break;
+    case 'k':
+        try_futex_meter();
+        options->futex_metered = true;
         break;
     case 'b':
         options->base = transports[parse_transport(value)];
@@ -221,7 +242,7 @@ void handoff_options_parse(struct handoff_options *options_out, int argc, char *
 
     *options_out = (struct handoff_options){
         .window = 16, .slots = 1024, .rounds = 9, .pause_us = 100, .duration_ns = NS_PER_S / 5, .jobs = ANY_JOBS};
-    while ((option = getopt_long(argc, argv, "m:p:s:w:i:q:c:r:t:n:b:o:l:h", long_options, NULL)) != -1)
+    while ((option = getopt_long(argc, argv, "m:p:s:w:i:q:c:r:t:n:kb:o:l:h", long_options, NULL)) != -1)
         parse_option(options_out, option, optarg);
     set_defaults(options_out);
     for (int i = optind; i < argc; i++)

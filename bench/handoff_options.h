@@ -37,6 +37,7 @@ struct handoff_options {
     uint32_t window, slots, rounds, pause_us;
     enum placement placement;
     uint64_t duration_ns, jobs;
+    bool futex_metered;
     const char *rounds_path, *latencies_path; /* NULL: not wanted */
 };
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "futex.h"
+#include "futex_meter.h"
 #include "handoff_payload.h"
 #include "load_clock.h"
 
@@ -26,6 +27,7 @@ struct report {
     uint64_t marks; /* sum of payload_mark over the jobs */
     uint64_t cpu_ns;
     uint64_t switches;
+    uint64_t futex_calls; /* if they are metered */
     uint64_t end_ns;
 };
 
@@ -43,6 +45,7 @@ struct round_shm {
 /* What a participant measures itself with. */
 struct meter {
     uint64_t cpu_ns, switches;
+    int futex_fd; /* or below 0 */
 };
 
 static void meter_read(struct meter *meter_out)
@@ -56,11 +59,21 @@ static void meter_read(struct meter *meter_out)
     meter_out->switches = (uint64_t)usage.ru_nvcsw + (uint64_t)usage.ru_nivcsw;
 }
 
+static void meter_start(const struct round_plan *plan, struct meter *meter_out)
+{
+    meter_out->futex_fd = plan->futex_metered ? futex_meter_open() : -1;
+    meter_read(meter_out);
+}
+
 static void meter_report(const struct meter *start, struct report *report)
 {
     struct meter end;
 
     meter_read(&end);
+    if (start->futex_fd >= 0) {
+        report->futex_calls = futex_meter_read(start->futex_fd);
+        (void)close(start->futex_fd);
+    }
     report->cpu_ns = end.cpu_ns - start->cpu_ns;
     report->switches = end.switches - start->switches;
     report->end_ns = load_clock_ns();
@@ -101,13 +114,13 @@ static void participant_pin(const struct round_plan *plan, bool is_worker)
 }
 
 /* Everybody starts at once, when all are there. */
-static void participant_await_gate(struct round_shm *shm, struct meter *meter_out)
+static void participant_await_gate(const struct round_plan *plan, struct round_shm *shm, struct meter *meter_out)
 {
     (void)atomic_fetch_add(&shm->ready, 1);
     futex_wake(&shm->ready, 1);
     while (atomic_load(&shm->gate) == 0)
         futex_wait(&shm->gate, 0, NULL);
-    meter_read(meter_out);
+    meter_start(plan, meter_out);
 }
 
 /* A producer's state of the round. */
@@ -227,7 +240,7 @@ static void producer_main(const struct round_plan *plan, void *queue, struct rou
     participant_pin(plan, false);
     producer.answered = transport_allocate("handoff", plan->shape.window + 1);
     producer.end = plan->transport->open_producer(queue, index);
-    participant_await_gate(shm, &meter);
+    participant_await_gate(plan, shm, &meter);
     if (plan->timed)
         producer_ask_timed(&producer, jobs);
     else if (plan->shape.window > 0)
@@ -280,7 +293,7 @@ static void worker_main(const struct round_plan *plan, void *queue, struct round
 
     participant_pin(plan, true);
     end = plan->transport->open_worker(queue, index);
-    participant_await_gate(shm, &meter);
+    participant_await_gate(plan, shm, &meter);
     worker_work(plan, end, shm, report);
     meter_report(&meter, report);
     plan->transport->close_worker(end);
@@ -404,6 +417,7 @@ static int round_sum(const struct round_plan *plan, const struct round_shm *shm,
         *(i < plan->shape.producers ? &sent_marks : &marks) += report->marks;
         result->cpu_ns += report->cpu_ns;
         result->switches += report->switches;
+        result->futex_calls += report->futex_calls;
         if (report->end_ns - start_ns > result->wall_ns)
             result->wall_ns = report->end_ns - start_ns;
     }
@@ -430,6 +444,12 @@ static bool round_hire_and_work(const struct round_plan *plan, void *queue, stru
     return worked;
 }
 
+/* What the transport itself has counted. */
+static uint64_t round_count_futex_calls(const struct round_plan *plan, void *queue)
+{
+    return plan->transport->futex_calls != NULL ? plan->transport->futex_calls(queue) : ROUND_UNCOUNTED;
+}
+
 int round_run(const struct round_plan *plan, struct round_result *result_out)
 {
     struct round_shm *const shm = transport_map_shared("handoff", sizeof(*shm));
@@ -440,8 +460,8 @@ int round_run(const struct round_plan *plan, struct round_result *result_out)
     memset(result_out, 0, sizeof(*result_out));
     if (round_hire_and_work(plan, queue, shm, &start_ns)) {
         rc = round_sum(plan, shm, start_ns, result_out);
-        result_out->futex_calls =
-            plan->transport->futex_calls != NULL ? plan->transport->futex_calls(queue) : ROUND_UNCOUNTED;
+        if (!plan->futex_metered)
+            result_out->futex_calls = round_count_futex_calls(plan, queue);
     }
     plan->transport->destroy(queue);
     transport_unmap(shm, sizeof(*shm));

@@ -26,6 +26,7 @@ struct round_plan {
     uint64_t jobs;        /* at most, all producers together */
     uint64_t duration_ns; /* at most */
     bool timed;           /* latencies are recorded, of one producer with a window of 1 */
+    bool futex_metered;   /* futex calls are counted by the kernel; see futex_meter.h */
     uint32_t pause_us;    /* before each timed job; everybody falls asleep */
 };
 

@@ -46,6 +46,15 @@ tap_is 'falls nowhere' \
     "$(${AWK-awk} -F '\t' 'NR > 1 && $1 == last && $11 < before { falls++ }
         { last = $1; before = $11 } END { print falls + 0 }' "$TMPDIR/latencies")" 0
 
+if "$handoff" -k -r 1 -n 1 ring >/dev/null 2>&1; then
+    # Each of 500 round trips between sleepers costs a wake-up and a wait, there and back.
+    tap_succeeds 'futex calls, counted by the kernel' "$handoff" -k -m wake -i 0 -r 1 -n 500 -t 20 \
+        -o "$TMPDIR/rounds" futex mutex
+    tap_is 'are those of the C library too' "$(${AWK-awk} -F '\t' '$1 == "mutex" { print ($14 > 1000) }' "$TMPDIR/rounds")" 1
+else
+    tap_skip 'futex calls, counted by the kernel' 'not allowed here'
+fi
+
 if [ -r /proc/sysvipc/msg ]; then
     tap_is 'no message queue is left' "$(tail -n +2 /proc/sysvipc/msg | wc -l)" 0
 fi
