@@ -11,6 +11,8 @@
 #define PFK_NORETURN __attribute__((noreturn))
 #define PFK_LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define PFK_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+/* Wants the cache line soon; any address will do. */
+#define PFK_PREFETCH(address) __builtin_prefetch(address)
 
 /* One cache line: the unit in which cores exchange memory. */
 #define PFK_CACHE_LINE 64

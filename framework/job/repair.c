@@ -28,6 +28,8 @@
 #include "job/table.h"
 
 #define REPAIR_SLOT_TRIES 8
+/* Slots. The pass waits for memory, and the processor's own prefetching ends at each page. */
+#define REPAIR_LOOK_AHEAD 32
 #define REPAIR_LANE_WORDS (4096 / 64)
 
 struct repair {
@@ -297,17 +299,17 @@ static void repair_lose_patience(struct pfk_ring *ring)
 }
 
 /* Most slots: nobody dead has to do with it, and nobody waits for its result. */
-static bool repair_owes_nothing(const struct repair *repair, uint32_t index)
+static inline bool repair_owes_nothing(const struct repair *repair, uint32_t index)
 {
     const struct pfk_descriptor_shm *const descriptor = pfk_table_descriptor(&repair->view, index);
     const uint64_t word = pfk_u64_load_acquire(&descriptor->word);
     const uint32_t state = pfk_word_state(word);
 
-    if (pfk_word_is(word, PFK_FREE, PFK_NOBODY))
-        return true;
-    if (!repair_is_plausible(repair, word) || state == PFK_DONE || repair_is_dead(repair, pfk_word_owner(word)))
+    if (PFK_UNLIKELY(state == PFK_DONE || !repair_is_plausible(repair, word) ||
+                     repair_is_dead(repair, pfk_word_owner(word))))
         return false;
-    return !repair_has_submitter(state) || !repair_is_dead(repair, pfk_u32_load_relaxed(&descriptor->submitter));
+    return !repair_has_submitter(state) ||
+           PFK_LIKELY(!repair_is_dead(repair, pfk_u32_load_relaxed(&descriptor->submitter)));
 }
 
 static void repair_slot(struct repair *repair, uint32_t index)
@@ -464,8 +466,10 @@ PFK_EXPORT int prefork_table_repair(struct prefork_table *table, const uint32_t 
     rc = repair_open(&repair, table, lanes, n_lanes);
     if (rc != 0)
         return rc;
-    for (uint32_t i = 0; i < table->geometry.slots; i++)
+    for (uint32_t i = 0; i < table->geometry.slots; i++) {
+        PFK_PREFETCH(pfk_table_descriptor(table, i) + REPAIR_LOOK_AHEAD); /* past the end it does nothing */
         repair_slot(&repair, i);
+    }
     repair_judge_semaphores(&repair);
     repair_wake_all(&repair);
     if (repair.report.deferred == 0)

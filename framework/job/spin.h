@@ -17,8 +17,9 @@
 #include "base/clock.h"
 #include "base/compiler.h"
 
-/* About what sleeping and being woken costs on a processor that went idle. */
-#define PFK_SPIN_NS (50 * UINT64_C(1000))
+/* More than to be woken on a processor that went idle: of two that wait for each
+ * other so, one finds the other awake, and both stay so. */
+#define PFK_SPIN_NS (100 * UINT64_C(1000))
 /* Looks between two readings of the clock. */
 #define PFK_SPIN_LOOKS 16
 /* After so many failures in a row only one wait in 2^7 is tried. */
