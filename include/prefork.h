@@ -331,6 +331,17 @@ int prefork_connection_submit(struct prefork_connection *connection, uint32_t ha
  * flushed. Home thread only; `closed` is called later. */
 void prefork_connection_close(struct prefork_connection *connection);
 
+/* Room for any peer in its written form. */
+#define PREFORK_PEER_BYTES 128
+
+/* Writes who is at the other end: tcp:192.0.2.7:4711, tcp:[2001:db8::7]:4711,
+ * unix: (most clients' sockets have no name), unix:/path; control characters are
+ * written as "?". Behind a proxy that the listener trusts it is whom the proxy
+ * announced, or the proxy itself when it announced nobody. At most `bytes` are
+ * written, with the NUL that ends them; cut if need be. Returns the text's whole
+ * length, or -ENOTCONN when the peer is gone. Home thread only. */
+int prefork_connection_peer(const struct prefork_connection *connection, char *text_out, size_t bytes);
+
 /* A pointer of the user's own, NULL at first. Home thread only. */
 void prefork_connection_set_user(struct prefork_connection *connection, void *user);
 void *prefork_connection_user(const struct prefork_connection *connection);

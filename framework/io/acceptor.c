@@ -185,7 +185,7 @@ static void acceptor_on_readable(struct ev_loop *ev, ev_io *watcher, int events)
 /* -- Beginning and end ------------------------------------------------------ */
 
 int pfk_acceptor_start(struct pfk_acceptor *acceptor, struct pfk_loop *loop, const struct pfk_io_port *ports,
-                       size_t n_ports)
+                       size_t n_ports, uint32_t number)
 {
     *acceptor = (struct pfk_acceptor){.loop = loop, .n_ports = n_ports, .reserve_fd = -1};
     ev_init(&acceptor->rest, acceptor_on_rested);
@@ -202,7 +202,7 @@ int pfk_acceptor_start(struct pfk_acceptor *acceptor, struct pfk_loop *loop, con
         port->acceptor = acceptor;
         port->listener = ports[i].listener;
         port->protocol = ports[i].protocol;
-        ev_io_init(&port->watcher, acceptor_on_readable, pfk_listener_fd(port->listener), EV_READ);
+        ev_io_init(&port->watcher, acceptor_on_readable, pfk_listener_fd(port->listener, number), EV_READ);
         port->watcher.data = port;
     }
     acceptor_watch(acceptor, true);

@@ -34,9 +34,10 @@ struct pfk_acceptor {
     ev_timer rest;
 };
 
-/* Begins to accept. `acceptor` stays where it is. -ENOMEM, -EMFILE. */
+/* Begins to accept, as I/O thread `number` of all workers. `acceptor` stays where
+ * it is. -ENOMEM, -EMFILE. */
 int pfk_acceptor_start(struct pfk_acceptor *acceptor, struct pfk_loop *loop, const struct pfk_io_port *ports,
-                       size_t n_ports);
+                       size_t n_ports, uint32_t number);
 
 /* Ends it; may be called again. The sockets stay open. */
 void pfk_acceptor_stop(struct pfk_acceptor *acceptor);

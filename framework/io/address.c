@@ -9,7 +9,9 @@
 
 #include "base/error.h"
 
-#define ADDRESS_FORMS "use tcp:127.0.0.1:7007, tcp:[::1]:7007, tcp:*:7007 (port 0: any free one), or unix:/path"
+#define ADDRESS_FORMS                                                                                                  \
+    "use tcp:127.0.0.1:7007, tcp:[::1]:7007, tcp:*:7007 (port 0: any free one), udp: likewise, unix:/path, "           \
+    "unix:@name, or fd:NAME for a socket from socket activation"
 
 static int address_refuse(const char *text, const char *reason)
 {
@@ -74,7 +76,7 @@ static bool address_read_host(const char *text, size_t length, in_port_t port, s
     return false;
 }
 
-static int address_parse_tcp(const char *text, const char *rest, struct pfk_address *address)
+static int address_parse_inet(const char *text, const char *rest, struct pfk_address *address)
 {
     const char *colon = strrchr(rest, ':');
     in_port_t port;
@@ -88,39 +90,63 @@ static int address_parse_tcp(const char *text, const char *rest, struct pfk_addr
     return 0;
 }
 
-static int address_parse_unix(const char *text, const char *path, struct pfk_address *address)
+static int address_parse_unix(const char *text, const char *name, struct pfk_address *address)
 {
-    const size_t length = strlen(path);
+    const size_t length = strlen(name);
+    char *const path = address->socket.local.sun_path;
 
-    if (length == 0)
+    if (length == 0 || strcmp(name, "@") == 0)
         return address_refuse(text, "there is no path");
     if (length >= sizeof(address->socket.local.sun_path))
         return address_refuse(text, "the path is longer than 107 bytes");
     address->socket.local.sun_family = AF_UNIX;
-    memcpy(address->socket.local.sun_path, path, length + 1);
+    memcpy(path, name, length + 1);
     address->length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + 1);
+    if (name[0] == '@') {
+        /* the abstract name is all that the length covers */
+        path[0] = '\0';
+        address->length--;
+    }
     return 0;
 }
 
 int pfk_address_parse(const char *text, struct pfk_address *address_out)
 {
     memset(address_out, 0, sizeof(*address_out));
+    address_out->type = SOCK_STREAM;
     if (text == NULL)
         return address_refuse("", "it is NULL");
     if (strncmp(text, "tcp:", 4) == 0)
-        return address_parse_tcp(text, text + 4, address_out);
+        return address_parse_inet(text, text + 4, address_out);
     if (strncmp(text, "unix:", 5) == 0)
         return address_parse_unix(text, text + 5, address_out);
-    return address_refuse(text, "it begins neither with tcp: nor with unix:");
+    if (strncmp(text, "udp:", 4) == 0) {
+        address_out->type = SOCK_DGRAM;
+        return address_parse_inet(text, text + 4, address_out);
+    }
+    return address_refuse(text, "it begins with none of tcp:, udp: and unix:");
+}
+
+static void address_format_unix(const struct pfk_address *address, char text_out[PFK_ADDRESS_TEXT_BYTES])
+{
+    const size_t before = offsetof(struct sockaddr_un, sun_path);
+    const char *const path = address->socket.local.sun_path;
+    const int length = address->length > before ? (int)(address->length - before) : 0;
+
+    if (length > 0 && path[0] == '\0')
+        (void)snprintf(text_out, PFK_ADDRESS_TEXT_BYTES, "unix:@%.*s", length - 1, path + 1);
+    else
+        (void)snprintf(text_out, PFK_ADDRESS_TEXT_BYTES, "unix:%.*s", length, path);
 }
 
 void pfk_address_format(const struct pfk_address *address, char text_out[PFK_ADDRESS_TEXT_BYTES])
 {
+    const char *const scheme = address->type == SOCK_DGRAM ? "udp" : "tcp";
     char host[INET6_ADDRSTRLEN] = "";
     in_port_t port;
 
     if (address->socket.any.sa_family == AF_UNIX) {
-        (void)snprintf(text_out, PFK_ADDRESS_TEXT_BYTES, "unix:%s", address->socket.local.sun_path);
+        address_format_unix(address, text_out);
         return;
     }
     if (address->socket.any.sa_family == AF_INET6) {
@@ -131,11 +157,36 @@ void pfk_address_format(const struct pfk_address *address, char text_out[PFK_ADD
         port = ntohs(address->socket.ipv4.sin_port);
     }
     if (address->every)
-        (void)snprintf(text_out, PFK_ADDRESS_TEXT_BYTES, "tcp:*:%u", port);
+        (void)snprintf(text_out, PFK_ADDRESS_TEXT_BYTES, "%s:*:%u", scheme, port);
     else if (address->socket.any.sa_family == AF_INET6)
-        (void)snprintf(text_out, PFK_ADDRESS_TEXT_BYTES, "tcp:[%s]:%u", host, port);
+        (void)snprintf(text_out, PFK_ADDRESS_TEXT_BYTES, "%s:[%s]:%u", scheme, host, port);
     else
-        (void)snprintf(text_out, PFK_ADDRESS_TEXT_BYTES, "tcp:%s:%u", host, port);
+        (void)snprintf(text_out, PFK_ADDRESS_TEXT_BYTES, "%s:%s:%u", scheme, host, port);
+}
+
+void pfk_address_set_inet(struct pfk_address *address, int family, const void *host, in_port_t port)
+{
+    struct in6_addr ipv6;
+    struct in_addr ipv4;
+
+    memset(address, 0, sizeof(*address));
+    address->type = SOCK_STREAM;
+    if (family == AF_INET) {
+        memcpy(&ipv4, host, sizeof(ipv4));
+        address_set_ipv4(address, ipv4, port);
+    } else {
+        memcpy(&ipv6, host, sizeof(ipv6));
+        address_set_ipv6(address, ipv6, port);
+    }
+}
+
+void pfk_address_set_path(struct pfk_address *address, const void *path, size_t length)
+{
+    memset(address, 0, sizeof(*address));
+    address->type = SOCK_STREAM;
+    address->socket.local.sun_family = AF_UNIX;
+    memcpy(address->socket.local.sun_path, path, length);
+    address->length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
 }
 
 void pfk_address_every_ipv4(struct pfk_address *address)
@@ -143,4 +194,20 @@ void pfk_address_every_ipv4(struct pfk_address *address)
     const struct in_addr any = {.s_addr = htonl(INADDR_ANY)};
 
     address_set_ipv4(address, any, address->socket.ipv6.sin6_port);
+}
+
+void pfk_address_unmap(struct pfk_address *address)
+{
+    const struct sockaddr_in6 mapped = address->socket.ipv6;
+    struct in_addr host;
+
+    if (address->socket.any.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&mapped.sin6_addr))
+        return;
+    memcpy(&host, mapped.sin6_addr.s6_addr + 12, sizeof(host));
+    address_set_ipv4(address, host, mapped.sin6_port);
+}
+
+bool pfk_address_is_path(const struct pfk_address *address)
+{
+    return address->socket.any.sa_family == AF_UNIX && address->socket.local.sun_path[0] != '\0';
 }

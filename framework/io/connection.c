@@ -61,15 +61,39 @@ static int connection_deliver(struct prefork_connection *connection, const void 
     return pfk_outbox_submit(connection, protocol->handler, message, length);
 }
 
+/* Its first bytes are known to be the protocol's. */
+static void connection_begin(struct prefork_connection *connection)
+{
+    const struct prefork_protocol *face = &connection->protocol->face;
+
+    if (face->opened != NULL)
+        face->opened(connection, face->context);
+}
+
+/* As connection_take_message, of the header before the first message. A stranger to the PROXY protocol is not told. */
+static int64_t connection_take_header(struct prefork_connection *connection, const unsigned char *data, size_t length)
+{
+    const int64_t size = pfk_proxy_take(connection->proxied, connection->loop->ev, data, length);
+
+    if (size > 0)
+        connection_begin(connection);
+    else if (size < 0)
+        connection->phase = PFK_CONNECTION_GONE;
+    return size;
+}
+
 /* Returns the bytes of the message that was taken; 0: more are needed; a
  * negative number: it must wait, or the connection has failed. */
 static int64_t connection_take_message(struct prefork_connection *connection, const unsigned char *data, size_t length)
 {
     const struct prefork_protocol *face = &connection->protocol->face;
     const size_t capacity = pfk_connection_capacity(connection);
-    const int64_t size = face->frame(connection, data, length, capacity, connection->peer_ended, face->context);
+    int64_t size;
     int rc;
 
+    if (pfk_proxy_awaited(connection->proxied))
+        return connection_take_header(connection, data, length);
+    size = face->frame(connection, data, length, capacity, connection->peer_ended, face->context);
     if (size == 0)
         return length < capacity + PFK_LOOP_SCRATCH_BYTES ? 0 : connection_fail(connection, -EMSGSIZE);
     if (size < 0)
@@ -135,11 +159,12 @@ static void connection_free(struct prefork_connection *connection)
     int fd = connection->readable.fd;
 
     connection->phase = PFK_CONNECTION_GONE;
-    if (face->closed != NULL)
+    if (face->closed != NULL && !pfk_proxy_awaited(connection->proxied))
         face->closed(connection, face->context);
     pfk_outbox_drop(connection);
     pfk_buffer_free(&connection->input);
     pfk_buffer_free(&connection->unsent);
+    pfk_proxy_forget(&connection->proxied, loop->ev);
     ev_io_stop(loop->ev, &connection->readable);
     ev_io_stop(loop->ev, &connection->writable);
     pfk_list_remove(&connection->all_link);
@@ -329,7 +354,8 @@ int pfk_connection_open(struct pfk_loop *loop, int fd, const struct pfk_protocol
 {
     struct prefork_connection *connection = calloc(1, sizeof(*connection));
 
-    if (connection == NULL) {
+    if (connection == NULL || pfk_proxy_await(&protocol->proxy, connection, loop->ev, fd, &connection->proxied) != 0) {
+        free(connection);
         pfk_fd_close(&fd);
         return pfk_error(ENOMEM, "accept: no memory for a connection");
     }
@@ -348,8 +374,8 @@ int pfk_connection_open(struct pfk_loop *loop, int fd, const struct pfk_protocol
     ev_io_start(loop->ev, &connection->readable);
     loop->n_connections++;
     pfk_loop_count(loop, PFK_COUNT_CONNECTIONS, 1);
-    if (protocol->face.opened != NULL)
-        protocol->face.opened(connection, protocol->face.context);
+    if (!pfk_proxy_awaited(connection->proxied))
+        connection_begin(connection);
     return 0;
 }
 

@@ -48,6 +48,7 @@ struct prefork_connection {
     size_t outbox_bytes;       /* private bytes in the outbox, with what they cost */
     size_t scanned;            /* bytes of input that `frame` has seen in vain; for its own use */
     void *user;
+    struct pfk_proxied *proxied; /* NULL: speaks for itself */
     double linger_until;
     uint32_t in_flight; /* jobs that hold a slot */
     uint8_t phase;      /* enum pfk_phase_of_connection */

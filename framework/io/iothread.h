@@ -33,6 +33,7 @@ struct pfk_io_port {
 struct pfk_io_options {
     struct prefork_table *table;
     uint32_t lane;                   /* the number of the lane that the thread opens */
+    uint32_t number;                 /* of the thread among those of all workers: seat * threads of each + index */
     uint32_t n_handlers;             /* handler numbers below it exist */
     const struct pfk_io_port *ports; /* copied */
     size_t n_ports;                  /* may be 0 */

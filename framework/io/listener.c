@@ -216,8 +216,9 @@ int pfk_listener_set_backlog(const struct pfk_listener *listener, int backlog)
     return listen(listener->fd, backlog) == 0 ? 0 : listener_fail("listen", listener->text, errno);
 }
 
-int pfk_listener_fd(const struct pfk_listener *listener)
+int pfk_listener_fd(const struct pfk_listener *listener, uint32_t number)
 {
+    (void)number;
     return listener->fd;
 }
 

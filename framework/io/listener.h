@@ -4,6 +4,8 @@
 #ifndef PFK_IO_LISTENER_H
 #define PFK_IO_LISTENER_H
 
+#include <stdint.h>
+
 /* A bound, listening, non-blocking socket. */
 struct pfk_listener;
 
@@ -22,8 +24,10 @@ void pfk_listener_close(struct pfk_listener **listener);
 /* Changes the backlog of a socket that listens already; 0 or -errno. */
 int pfk_listener_set_backlog(const struct pfk_listener *listener, int backlog);
 
-/* Returns the descriptor, which stays the listener's. */
-int pfk_listener_fd(const struct pfk_listener *listener);
+/* Returns the descriptor that I/O thread `number` (counted over all workers)
+ * accepts from; it stays the listener's. All share one, unless the listener has
+ * shards: then nobody else accepts from it. */
+int pfk_listener_fd(const struct pfk_listener *listener, uint32_t number);
 
 /* Returns the address really bound, a port of 0 replaced, in the form that
  * pfk_listener_open reads. Borrowed until close. */

@@ -105,6 +105,7 @@ int pfk_protocol_complete(const struct prefork_protocol *given, int handler, str
         face->max_in_flight = 1;
     if (face->frame == NULL)
         face->frame = protocol_frame_piece;
+    protocol_out->proxy = (struct pfk_proxy_rule){.trust = NULL};
     protocol_out->has_handler = handler >= 0;
     protocol_out->handler = handler >= 0 ? (uint32_t)handler : 0;
     return 0;

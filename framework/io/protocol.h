@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A protocol with its defaults filled in and its handler's name resolved. */
+/* A protocol with its defaults filled in and its handler's name resolved, and
+ * what a listener puts in front of it. */
 #ifndef PFK_IO_PROTOCOL_H
 #define PFK_IO_PROTOCOL_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "io/proxy.h"
 #include "prefork.h"
 
 struct pfk_protocol {
@@ -13,6 +15,7 @@ struct pfk_protocol {
                                      handler is NULL: the name was resolved */
     uint32_t handler;             /* for the default `message` */
     bool has_handler;
+    struct pfk_proxy_rule proxy; /* all 0: no PROXY headers */
 };
 
 /* Completes `given`, whose handler has the number `handler` (-1 when it names

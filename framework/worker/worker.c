@@ -141,6 +141,7 @@ static int worker_start_io_threads(struct worker *worker)
         int rc;
 
         io.lane = worker_lane(worker, i);
+        io.number = options->seat * options->io_threads + i;
         rc = pfk_iothread_start(&io, &worker->io_threads[i]);
         if (rc != 0)
             return rc;

@@ -21,12 +21,17 @@ static const char *const good[][2] = {
     {"tcp:*:7007", "tcp:*:7007"},
     {"unix:/run/a b:c.sock", "unix:/run/a b:c.sock"},
     {"unix:relative", "unix:relative"},
+    {"unix:./@path", "unix:./@path"},
+    {"unix:@abstract", "unix:@abstract"},
+    {"udp:127.0.0.1:0", "udp:127.0.0.1:0"},
+    {"udp:[::1]:53", "udp:[::1]:53"},
+    {"udp:*:53", "udp:*:53"},
 };
 
 static const char *const bad[][2] = {
-    {"", "begins neither"},
-    {"127.0.0.1:7007", "begins neither"},
-    {"TCP:127.0.0.1:7007", "begins neither"},
+    {"", "begins with none"},
+    {"127.0.0.1:7007", "begins with none"},
+    {"TCP:127.0.0.1:7007", "begins with none"},
     {"tcp:", "no port"},
     {"tcp:127.0.0.1", "no port"},
     {"tcp:127.0.0.1:", "the port must be"},
@@ -49,6 +54,11 @@ static const char *const bad[][2] = {
     {"tcp:**:80", "the host must be"},
     {"tcp:[0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000]:80", "the host must be"},
     {"unix:", "no path"},
+    {"unix:@", "no path"},
+    {"udp:", "no port"},
+    {"udp:localhost:80", "the host must be"},
+    {"udp:127.0.0.1:65536", "the port must be"},
+    {"unixgram:/path", "begins with none"},
 };
 
 START_TEST(reads_each_form_and_writes_it_again)
@@ -110,6 +120,46 @@ START_TEST(every_address_becomes_ipv4_for_a_host_without_ipv6)
 }
 END_TEST
 
+START_TEST(an_abstract_name_is_all_that_the_length_covers)
+{
+    struct pfk_address address;
+
+    ck_assert_int_eq(pfk_address_parse("unix:@ab", &address), 0);
+    ck_assert_uint_eq(address.length, offsetof(struct sockaddr_un, sun_path) + 3);
+    ck_assert_mem_eq(address.socket.local.sun_path, "\0ab", 3);
+    ck_assert(!pfk_address_is_path(&address));
+    ck_assert_int_eq(pfk_address_parse("unix:ab", &address), 0);
+    ck_assert(pfk_address_is_path(&address));
+}
+END_TEST
+
+START_TEST(the_scheme_tells_the_type)
+{
+    struct pfk_address address;
+
+    ck_assert_int_eq(pfk_address_parse("udp:*:1", &address), 0);
+    ck_assert_int_eq(address.type, SOCK_DGRAM);
+    ck_assert_int_eq(pfk_address_parse("unix:x", &address), 0);
+    ck_assert_int_eq(address.type, SOCK_STREAM);
+}
+END_TEST
+
+START_TEST(ipv4_over_ipv6_becomes_ipv4)
+{
+    struct pfk_address address;
+    char text[PFK_ADDRESS_TEXT_BYTES];
+
+    ck_assert_int_eq(pfk_address_parse("tcp:[::ffff:10.0.0.1]:7", &address), 0);
+    pfk_address_unmap(&address);
+    pfk_address_format(&address, text);
+    ck_assert_str_eq(text, "tcp:10.0.0.1:7");
+    ck_assert_int_eq(pfk_address_parse("tcp:[::1]:7", &address), 0);
+    pfk_address_unmap(&address);
+    pfk_address_format(&address, text);
+    ck_assert_str_eq(text, "tcp:[::1]:7");
+}
+END_TEST
+
 static Suite *address_suite(void)
 {
     Suite *suite = suite_create("address");
@@ -120,6 +170,9 @@ static Suite *address_suite(void)
     tcase_add_test(cases, refuses_null);
     tcase_add_test(cases, a_path_has_at_most_107_bytes);
     tcase_add_test(cases, every_address_becomes_ipv4_for_a_host_without_ipv6);
+    tcase_add_test(cases, an_abstract_name_is_all_that_the_length_covers);
+    tcase_add_test(cases, the_scheme_tells_the_type);
+    tcase_add_test(cases, ipv4_over_ipv6_becomes_ipv4);
     suite_add_tcase(suite, cases);
     return suite;
 }

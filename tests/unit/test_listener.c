@@ -71,9 +71,9 @@ START_TEST(port_0_is_resolved_and_answers)
     ck_assert_int_eq(strncmp(text, "tcp:127.0.0.1:", 14), 0);
     ck_assert_int_gt(atoi(text + 14), 0);
     ck_assert_int_eq(connect_to(text), 0);
-    ck_assert_int_ne(fcntl(pfk_listener_fd(listener), F_GETFL) & O_NONBLOCK, 0);
-    ck_assert_int_ne(fcntl(pfk_listener_fd(listener), F_GETFD) & FD_CLOEXEC, 0);
-    ck_assert_int_eq(getsockopt(pfk_listener_fd(listener), IPPROTO_TCP, TCP_NODELAY, &flag, &length), 0);
+    ck_assert_int_ne(fcntl(pfk_listener_fd(listener, 0), F_GETFL) & O_NONBLOCK, 0);
+    ck_assert_int_ne(fcntl(pfk_listener_fd(listener, 0), F_GETFD) & FD_CLOEXEC, 0);
+    ck_assert_int_eq(getsockopt(pfk_listener_fd(listener, 0), IPPROTO_TCP, TCP_NODELAY, &flag, &length), 0);
     ck_assert_int_ne(flag, 0);
     ck_assert_int_eq(pfk_listener_set_backlog(listener, 7), 0);
     pfk_listener_close(&listener);
