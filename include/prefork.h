@@ -117,16 +117,62 @@ int prefork_pool_handler_number(const struct prefork_pool *pool, const char *nam
 /* What a listener's connections speak; defined below. */
 struct prefork_protocol;
 
-/* Binds and listens at once: what fails, fails here, and a port of 0 is known
- * from here on. Connections wait in the backlog until workers run. Addresses:
- *     tcp:127.0.0.1:7007   tcp:[::1]:0   tcp:*:7007 (IPv6 and IPv4)   unix:/path
- * `protocol` is copied, its context and strings are not. The path of a Unix
- * socket nobody listens on is replaced; it is removed at destroy.
- *   -EINVAL  the address can't be read (the text shows the forms), or the
- *            protocol names a handler that does not exist
+/* Binds and listens at once: what fails, fails here, leaves nothing bound, and
+ * is told with the address; a port of 0 is known from here on. Connections wait
+ * in the backlog until workers run. Addresses:
+ *     tcp:127.0.0.1:7007   tcp:[::1]:0   tcp:*:7007 (IPv6 and IPv4)
+ *     udp:127.0.0.1:7007   and so on: datagrams, see "Datagrams" below
+ *     unix:/path           the path of a socket nobody listens on is replaced; it
+ *                          is removed at destroy. Of two servers that open one
+ *                          path at once, one gets it (by a lock on "/path.lock",
+ *                          which is there for that moment)
+ *     unix:@name           abstract: a name without a file, gone with its last
+ *                          holder; without permissions, too
+ *     fd:NAME   fd:3       a listening (or UDP) socket that a service manager
+ *                          handed over (LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES),
+ *                          by name (each call takes the next of that name) or by
+ *                          number. Never shut down, nor its path removed. The
+ *                          first such call makes all of them close-on-exec and
+ *                          unsets these variables
+ * `protocol` is copied, its context and strings are not.
+ *   -EINVAL  the address can't be read (the text shows the forms), the protocol
+ *            names a handler that does not exist, or the socket handed over is of
+ *            no use
+ *   -ENOENT  no such socket was handed over to this process
  *   -EADDRINUSE, -EADDRNOTAVAIL, -EACCES …   from bind(2), with the address
  *   -EBUSY   the pool runs already */
 int prefork_pool_listen(struct prefork_pool *pool, const char *address, const struct prefork_protocol *protocol);
+
+/* How a listener differs from the common one. Set `size`; 0 and NULL take the
+ * default. */
+struct prefork_listen_options {
+    size_t size;
+    uint32_t backlog;       /* 1 ... 65,535; default: PREFORK_POOL_BACKLOG */
+    uint32_t shards;        /* 1: each I/O thread has a socket of its own (SO_REUSEPORT), among which the kernel
+                               spreads connections, or datagrams, by the peer's address; default: all share one.
+                               Costs less at high rates, and spreads worse: what waits in the shard of a worker that
+                               died waits until its seat is filled, and of one that is stopped, until it goes on */
+    uint32_t mode;          /* of a Unix path: permission bits, e.g. 0660; default: 0777 less the umask */
+    const char *owner;      /* of a Unix path: "user", "user:group" or ":group", names or numbers; default: whoever
+                               makes it */
+    const char *proxy_from; /* peers whose connections begin with a header of the PROXY protocol, version 1 or 2:
+                               addresses and networks as in "10.0.0.0/8, ::1, unix" (Unix sockets), or "*"
+                               (everybody). Connections from elsewhere have no header: what looks like one is the
+                               protocol's. Default: nobody */
+    uint32_t proxy_ms;      /* by then the header must be there, or the connection is closed, as it is when the header
+                               is malformed; 1 ... 3,600,000; default 5,000 */
+};
+
+/* The same with options, which are copied; NULL: none. Mode and owner hold
+ * before anybody can connect.
+ *   -EINVAL  size or a field is out of range, or the address can't have what was
+ *            asked: mode and owner are for unix:/path, shards for tcp and udp,
+ *            proxy_from for all but udp
+ *   -ENOENT  there is no such user or group
+ *   -EPERM   this process may not give the path to that owner
+ *   and the errors of prefork_pool_listen */
+int prefork_pool_listen_with(struct prefork_pool *pool, const char *address, const struct prefork_protocol *protocol,
+                             const struct prefork_listen_options *options);
 
 /* Returns the address of listener `index` (from 0, in the order of listen
  * calls) as it is really bound, in the same form; borrowed until destroy. NULL
@@ -236,6 +282,8 @@ struct prefork_pool_statistics {
     uint32_t workers_ready;  /* now */
     uint64_t rebuilds;       /* times that a damaged job table was made anew; counts of jobs, connections and
                                 bytes begin at 0 then */
+    uint64_t datagrams;         /* handed to a protocol */
+    uint64_t datagrams_dropped; /* longer than a request, or empty; or a reply that could not be sent */
 };
 
 /* Fills *statistics_out; also after run returned, until destroy. -ESRCH: the
@@ -288,7 +336,8 @@ typedef int (*prefork_message_fn)(struct prefork_connection *connection, const v
  * that was written, whatever it returns. */
 typedef int (*prefork_failed_fn)(struct prefork_connection *connection, int status, void *context);
 
-/* Is told of the connection's begin or end. */
+/* Is told of the connection's begin or end: of one that begins with a PROXY
+ * header, once that was read; `closed` is only called after `opened` was. */
 typedef void (*prefork_connection_fn)(struct prefork_connection *connection, void *context);
 
 /* How bytes become jobs and results become bytes. All functions run on the
@@ -305,6 +354,17 @@ struct prefork_protocol {
     prefork_connection_fn closed; /* default: nothing; the connection ends when it returns */
     void *context;                /* handed to all of them */
 };
+
+/* Datagrams. A listener for UDP takes the same protocols. Each datagram is a
+ * connection of its own with one message, the whole datagram, which `frame` is
+ * not asked about; it ends when what was written or submitted has been sent, as
+ * one datagram, to the sender, from the address that it had sent to. `opened`,
+ * `failed` and `closed` are told of it, prefork_connection_peer names the sender.
+ * max_in_flight counts the datagrams in hand of one listener in one I/O thread:
+ * when they are as many, or the table is full, the others wait in the socket's
+ * buffer, where the kernel drops what does not fit. One that is longer than a
+ * request, or empty, is dropped and counted (datagrams_dropped), and so is a
+ * reply that the socket does not take at once. */
 
 /* Return a ready-made protocol that hands messages to `handler`; borrowed until
  * the next such call on the same thread (prefork_pool_listen copies it).

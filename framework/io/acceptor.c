@@ -196,9 +196,13 @@ int pfk_acceptor_start(struct pfk_acceptor *acceptor, struct pfk_loop *loop, con
     acceptor_open_reserve(acceptor);
     if (acceptor->reserve_fd < 0)
         return pfk_error(errno, "I/O thread: open /dev/null: no descriptor left? raise ulimit -n");
+    acceptor->n_ports = 0;
     for (size_t i = 0; i < n_ports; i++) {
-        struct pfk_acceptor_port *port = &acceptor->ports[i];
+        struct pfk_acceptor_port *port = &acceptor->ports[acceptor->n_ports];
 
+        if (pfk_listener_is_datagram(ports[i].listener))
+            continue; /* the receiver's */
+        acceptor->n_ports++;
         port->acceptor = acceptor;
         port->listener = ports[i].listener;
         port->protocol = ports[i].protocol;

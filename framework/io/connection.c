@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "io/outbox.h"
+#include "io/receiver.h"
 
 /* -- What may happen now ---------------------------------------------------- */
 
@@ -171,6 +172,8 @@ static void connection_free(struct prefork_connection *connection)
     pfk_list_remove(&connection->turn_link);
     pfk_list_remove(&connection->wait_link);
     pfk_fd_close(&fd);
+    if (connection->datagram != NULL)
+        pfk_receiver_end(connection->datagram);
     loop->n_connections--;
     if (connection->served)
         pfk_loop_count(loop, PFK_COUNT_CONNECTIONS_SERVED, 1);
@@ -350,15 +353,13 @@ static void connection_on_writable(struct ev_loop *ev, ev_io *watcher, int event
     pfk_connection_turn(connection, PFK_CONNECTION_TURN_MESSAGES);
 }
 
-int pfk_connection_open(struct pfk_loop *loop, int fd, const struct pfk_protocol *protocol)
+/* `fd` may be -1. NULL: no memory. */
+static struct prefork_connection *connection_create(struct pfk_loop *loop, int fd, const struct pfk_protocol *protocol)
 {
     struct prefork_connection *connection = calloc(1, sizeof(*connection));
 
-    if (connection == NULL || pfk_proxy_await(&protocol->proxy, connection, loop->ev, fd, &connection->proxied) != 0) {
-        free(connection);
-        pfk_fd_close(&fd);
-        return pfk_error(ENOMEM, "accept: no memory for a connection");
-    }
+    if (connection == NULL)
+        return NULL;
     connection->loop = loop;
     connection->protocol = protocol;
     connection->phase = PFK_CONNECTION_OPEN;
@@ -371,8 +372,42 @@ int pfk_connection_open(struct pfk_loop *loop, int fd, const struct pfk_protocol
     ev_io_init(&connection->writable, connection_on_writable, fd, EV_WRITE);
     connection->readable.data = connection;
     connection->writable.data = connection;
-    ev_io_start(loop->ev, &connection->readable);
     loop->n_connections++;
+    return connection;
+}
+
+int pfk_connection_open_datagram(struct pfk_loop *loop, struct pfk_datagram *datagram,
+                                 const struct pfk_protocol *protocol, size_t length,
+                                 struct prefork_connection **connection_out)
+{
+    struct prefork_connection *const connection = connection_create(loop, -1, protocol);
+
+    *connection_out = connection;
+    if (connection == NULL) {
+        pfk_receiver_end(datagram);
+        return pfk_error(ENOMEM, "datagram: no memory");
+    }
+    connection->datagram = datagram;
+    connection->phase = PFK_CONNECTION_ENDING;
+    connection->peer_ended = true;
+    connection_begin(connection);
+    connection_run(connection, loop->scratch, length, 1);
+    return 0;
+}
+
+int pfk_connection_open(struct pfk_loop *loop, int fd, const struct pfk_protocol *protocol)
+{
+    struct prefork_connection *const connection = connection_create(loop, fd, protocol);
+
+    if (connection == NULL) {
+        pfk_fd_close(&fd);
+        return pfk_error(ENOMEM, "accept: no memory for a connection");
+    }
+    if (pfk_proxy_await(&protocol->proxy, connection, loop->ev, fd, &connection->proxied) != 0) {
+        connection_free(connection);
+        return -ENOMEM;
+    }
+    ev_io_start(loop->ev, &connection->readable);
     pfk_loop_count(loop, PFK_COUNT_CONNECTIONS, 1);
     if (!pfk_proxy_awaited(connection->proxied))
         connection_begin(connection);

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "io/buffer.h"
+#include "io/datagram.h"
 #include "io/list.h"
 #include "io/loop.h"
 #include "io/protocol.h"
@@ -48,7 +49,8 @@ struct prefork_connection {
     size_t outbox_bytes;       /* private bytes in the outbox, with what they cost */
     size_t scanned;            /* bytes of input that `frame` has seen in vain; for its own use */
     void *user;
-    struct pfk_proxied *proxied; /* NULL: speaks for itself */
+    struct pfk_proxied *proxied;   /* NULL: speaks for itself */
+    struct pfk_datagram *datagram; /* not NULL: it is one, and the watchers have no socket */
     double linger_until;
     uint32_t in_flight; /* jobs that hold a slot */
     uint8_t phase;      /* enum pfk_phase_of_connection */
@@ -67,6 +69,13 @@ struct prefork_connection {
 /* Takes a connected non-blocking socket over, which it closes in any case; the
  * connection ends by itself. -ENOMEM. */
 int pfk_connection_open(struct pfk_loop *loop, int fd, const struct pfk_protocol *protocol);
+
+/* Takes a datagram over, whose `length` bytes lie in the loop's scratch memory,
+ * and gives it its turn; it ends by itself, perhaps before this returns, by
+ * pfk_receiver_end. Until then *connection_out is valid. -ENOMEM: it has ended. */
+int pfk_connection_open_datagram(struct pfk_loop *loop, struct pfk_datagram *datagram,
+                                 const struct pfk_protocol *protocol, size_t length,
+                                 struct prefork_connection **connection_out);
 
 /* How many messages a connection may take in one turn. */
 #define PFK_CONNECTION_TURN_MESSAGES 64

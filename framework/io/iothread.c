@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "io/acceptor.h"
 #include "io/loop.h"
+#include "io/receiver.h"
 
 enum iothread_wish { IOTHREAD_RUN, IOTHREAD_DRAIN, IOTHREAD_STOP };
 
@@ -32,6 +33,7 @@ struct pfk_iothread {
     struct prefork_lane *lane;
     struct pfk_loop loop;
     struct pfk_acceptor acceptor;
+    struct pfk_receiver receiver;
     ev_io wish_watcher;
     ev_prepare drain_check;
 };
@@ -56,6 +58,7 @@ static void iothread_drain(struct pfk_iothread *thread)
     if (thread->loop.draining)
         return;
     pfk_acceptor_stop(&thread->acceptor);
+    pfk_receiver_stop(&thread->receiver);
     pfk_loop_drain(&thread->loop);
     ev_prepare_start(thread->loop.ev, &thread->drain_check);
 }
@@ -92,8 +95,9 @@ static int iothread_open(struct pfk_iothread *thread)
     if (rc == 0)
         rc = pfk_loop_open(&thread->loop, options->table, thread->lane, options->n_handlers);
     if (rc == 0)
-        rc = pfk_acceptor_start(&thread->acceptor, &thread->loop, options->ports, options->n_ports,
-                                options->number);
+        rc = pfk_acceptor_start(&thread->acceptor, &thread->loop, options->ports, options->n_ports, options->number);
+    if (rc == 0)
+        rc = pfk_receiver_start(&thread->receiver, &thread->loop, options->ports, options->n_ports, options->number);
     if (rc == 0)
         iothread_watch(thread);
     return rc;
@@ -102,7 +106,9 @@ static int iothread_open(struct pfk_iothread *thread)
 static void iothread_close(struct pfk_iothread *thread)
 {
     pfk_acceptor_stop(&thread->acceptor);
+    pfk_receiver_stop(&thread->receiver);
     pfk_loop_close(&thread->loop);
+    pfk_receiver_close(&thread->receiver);
     prefork_lane_close(&thread->lane);
 }
 

@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 
 #include "base/error.h"
+#include "io/receiver.h"
 
 /* Replies that one sendmsg gathers. */
 #define OUTBOX_GATHER 32
@@ -150,6 +151,10 @@ static size_t outbox_send(struct prefork_connection *connection, struct iovec *p
     const struct msghdr message = {.msg_iov = pieces, .msg_iovlen = n_pieces};
     ssize_t sent;
 
+    if (connection->datagram != NULL) {
+        connection->served = true;
+        return pfk_receiver_reply(connection->datagram, pieces, n_pieces);
+    }
     do {
         sent = sendmsg(connection->writable.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (sent < 0 && errno == EINTR);

@@ -39,12 +39,15 @@ PFK_EXPORT int prefork_connection_peer(const struct prefork_connection *connecti
     char text[PFK_ADDRESS_TEXT_BYTES];
     int rc = 0;
 
-    if (proxied != NULL && proxied->header.announced)
+    if (connection->datagram != NULL)
+        peer = connection->datagram->sender;
+    else if (proxied != NULL && proxied->header.announced)
         peer = proxied->header.peer;
     else
         rc = pfk_peer_of_socket(connection->readable.fd, &peer);
     if (rc != 0)
         return pfk_error_call(-rc, "prefork_connection_peer");
+    pfk_address_unmap(&peer);
     peer_write(&peer, text);
     return snprintf(text_out, bytes, "%s", text);
 }

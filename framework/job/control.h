@@ -71,6 +71,8 @@ enum pfk_lane_counter {
     PFK_COUNT_BYTES_IN,
     PFK_COUNT_BYTES_OUT,
     PFK_COUNT_ACCEPT_ERRORS,
+    PFK_COUNT_DATAGRAMS,         /* handed over */
+    PFK_COUNT_DATAGRAMS_DROPPED, /* too long or empty, or a reply that could not be sent */
     PFK_COUNT_JOBS, /* completed by this lane; kept by the table */
     PFK_LANE_COUNTERS
 };

@@ -10,7 +10,12 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "io/datagram.h"
 #include "job/store.h"
+
+/* How long a trusted proxy may take over its header. */
+#define POOL_PROXY_MS     5000
+#define POOL_PROXY_MS_MAX 3600000
 
 int pfk_pool_check_owner(const struct prefork_pool *pool, const char *call)
 {
@@ -43,10 +48,16 @@ PFK_EXPORT int prefork_pool_create(struct prefork_pool **pool_out)
     return 0;
 }
 
+static void pool_close_port(struct pfk_pool_port *port)
+{
+    pfk_listener_close(&port->listener);
+    pfk_trust_close(&port->trust);
+}
+
 static void pool_free(struct prefork_pool *pool)
 {
     for (size_t i = 0; i < pool->n_ports; i++)
-        pfk_listener_close(&pool->ports[i].listener);
+        pool_close_port(&pool->ports[i]);
     free(pool->ports);
     free(pool->io_ports);
     free((char *)(uintptr_t)pool->store.lock_path);
@@ -101,7 +112,7 @@ static int pool_complete_protocol(const struct prefork_pool *pool, const struct 
     int handler = -1;
 
     if (given == NULL)
-        return pfk_error(EINVAL, "prefork_pool_listen: no protocol; prefork_protocol_raw and _lines make one");
+        return pfk_error(EINVAL, "prefork_pool_listen: no protocol; prefork_protocol_raw, _lines and _length make one");
     if (given->handler != NULL) {
         handler = pfk_handler_find(&pool->handlers, given->handler);
         if (handler < 0)
@@ -113,29 +124,99 @@ static int pool_complete_protocol(const struct prefork_pool *pool, const struct 
     return pfk_protocol_complete(given, handler, protocol_out);
 }
 
-PFK_EXPORT int prefork_pool_listen(struct prefork_pool *pool, const char *address,
-                                   const struct prefork_protocol *protocol)
+/* Fills `options` from what the caller gave, which may be of an older, shorter kind. */
+static int pool_read_listen_options(const struct prefork_listen_options *given, struct prefork_listen_options *options)
 {
-    struct pfk_pool_port port;
-    struct pfk_pool_port *ports;
-    int rc = pfk_pool_check_setting(pool, "prefork_pool_listen");
+    memset(options, 0, sizeof(*options));
+    if (given != NULL) {
+        if (given->size < sizeof(given->size) || given->size > sizeof(*options))
+            return pfk_error(EINVAL, "prefork_pool_listen_with: size is %zu; set it to the sizeof of the struct, %zu",
+                             given->size, sizeof(*options));
+        memcpy(options, given, given->size);
+    }
+    if (options->backlog > 65535)
+        return pfk_error(EINVAL, "prefork_pool_listen_with: backlog is %u, it must be from 1 to 65535, or 0",
+                         options->backlog);
+    if (options->shards > 1)
+        return pfk_error(EINVAL, "prefork_pool_listen_with: shards is %u, it must be 0 or 1", options->shards);
+    if (options->proxy_ms > POOL_PROXY_MS_MAX)
+        return pfk_error(EINVAL, "prefork_pool_listen_with: proxy_ms is %u, it must be from 1 to %d, or 0",
+                         options->proxy_ms, POOL_PROXY_MS_MAX);
+    return 0;
+}
 
-    if (rc == 0)
-        rc = pool_complete_protocol(pool, protocol, &port.protocol);
-    if (rc != 0)
-        return rc;
-    ports = realloc(pool->ports, (pool->n_ports + 1) * sizeof(*ports));
+static int pool_open_listener(const struct prefork_pool *pool, const char *address,
+                              const struct prefork_listen_options *options, struct pfk_pool_port *port)
+{
+    const struct pfk_listener_options how = {
+        .backlog = (int)(options->backlog > 0 ? options->backlog : pool->options[PREFORK_POOL_BACKLOG]),
+        .sharded = options->shards != 0,
+        .rights = {.mode = options->mode, .owner = options->owner},
+    };
+
+    return pfk_listener_open(address, &how, &port->listener);
+}
+
+/* What lies between the socket and the protocol. */
+static int pool_fit_protocol(const char *address, const struct prefork_listen_options *options,
+                             struct pfk_pool_port *port)
+{
+    if (pfk_listener_is_datagram(port->listener)) {
+        port->protocol.face.frame = pfk_datagram_frame;
+        if (options->proxy_from != NULL)
+            return pfk_error(EINVAL, "prefork_pool_listen_with: %.120s: datagrams have no PROXY header", address);
+    }
+    if (options->proxy_from == NULL)
+        return 0;
+    port->protocol.proxy.limit_ms = options->proxy_ms > 0 ? options->proxy_ms : POOL_PROXY_MS;
+    return pfk_trust_open(options->proxy_from, &port->trust);
+}
+
+static int pool_add_port(struct prefork_pool *pool, const struct pfk_pool_port *port)
+{
+    struct pfk_pool_port *const ports = realloc(pool->ports, (pool->n_ports + 1) * sizeof(*ports));
+
     if (ports == NULL)
         return pfk_error_call(ENOMEM, "prefork_pool_listen");
     pool->ports = ports;
+    ports[pool->n_ports] = *port;
+    ports[pool->n_ports].protocol.proxy.trust = port->trust;
+    pool->n_ports++;
+    return 0;
+}
+
+PFK_EXPORT int prefork_pool_listen_with(struct prefork_pool *pool, const char *address,
+                                        const struct prefork_protocol *protocol,
+                                        const struct prefork_listen_options *options)
+{
+    struct prefork_listen_options given;
+    struct pfk_pool_port port = {.listener = NULL};
+    int rc = pfk_pool_check_setting(pool, "prefork_pool_listen");
+
+    if (rc == 0)
+        rc = pool_read_listen_options(options, &given);
+    if (rc == 0)
+        rc = pool_complete_protocol(pool, protocol, &port.protocol);
     /* or the socket would be standard input of all handlers */
-    rc = pfk_fd_open_standard();
+    if (rc == 0)
+        rc = pfk_fd_open_standard();
+    if (rc == 0)
+        rc = pool_open_listener(pool, address, &given, &port);
     if (rc != 0)
         return rc;
-    rc = pfk_listener_open(address, (int)pool->options[PREFORK_POOL_BACKLOG], &port.listener);
+    port.backlog = given.backlog;
+    rc = pool_fit_protocol(address, &given, &port);
     if (rc == 0)
-        pool->ports[pool->n_ports++] = port;
+        rc = pool_add_port(pool, &port);
+    if (rc != 0)
+        pool_close_port(&port);
     return rc;
+}
+
+PFK_EXPORT int prefork_pool_listen(struct prefork_pool *pool, const char *address,
+                                   const struct prefork_protocol *protocol)
+{
+    return prefork_pool_listen_with(pool, address, protocol, NULL);
 }
 
 PFK_EXPORT const char *prefork_pool_address(const struct prefork_pool *pool, unsigned index)

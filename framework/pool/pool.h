@@ -24,6 +24,8 @@
 struct pfk_pool_port {
     struct pfk_listener *listener;
     struct pfk_protocol protocol;
+    struct pfk_trust *trust; /* whose PROXY headers are read; NULL: nobody's */
+    uint32_t backlog;        /* 0: as the option says */
 };
 
 enum pfk_pool_stage {

@@ -108,15 +108,19 @@ static int run_create_tally(struct prefork_pool *pool)
 
 static int run_list_ports(struct prefork_pool *pool)
 {
+    const uint64_t n_threads = pool->options[PREFORK_POOL_WORKERS] * pool->options[PREFORK_POOL_IO_THREADS];
+
     pool->io_ports = calloc(pool->n_ports + 1, sizeof(*pool->io_ports));
     if (pool->io_ports == NULL)
         return pfk_error_call(ENOMEM, "prefork_pool_run");
     for (size_t i = 0; i < pool->n_ports; i++) {
-        const int rc = pfk_listener_set_backlog(pool->ports[i].listener, (int)pool->options[PREFORK_POOL_BACKLOG]);
+        struct pfk_pool_port *const port = &pool->ports[i];
+        const uint64_t backlog = port->backlog > 0 ? port->backlog : pool->options[PREFORK_POOL_BACKLOG];
+        const int rc = pfk_listener_prepare(port->listener, (int)backlog, (uint32_t)n_threads);
 
         if (rc != 0)
             return rc;
-        pool->io_ports[i] = (struct pfk_io_port){pool->ports[i].listener, &pool->ports[i].protocol};
+        pool->io_ports[i] = (struct pfk_io_port){port->listener, &port->protocol};
     }
     return 0;
 }

@@ -44,6 +44,8 @@ PFK_EXPORT int prefork_pool_statistics(const struct prefork_pool *pool, struct p
     full.connections = pfk_table_counter_sum(pool->table, PFK_COUNT_CONNECTIONS);
     full.bytes_in = pfk_table_counter_sum(pool->table, PFK_COUNT_BYTES_IN);
     full.bytes_out = pfk_table_counter_sum(pool->table, PFK_COUNT_BYTES_OUT);
+    full.datagrams = pfk_table_counter_sum(pool->table, PFK_COUNT_DATAGRAMS);
+    full.datagrams_dropped = pfk_table_counter_sum(pool->table, PFK_COUNT_DATAGRAMS_DROPPED);
     full.jobs = table.completed;
     full.redelivered = table.redelivered;
     full.buried = table.buried;

@@ -83,7 +83,7 @@ static void make_table(void)
     fds_before = pfk_test_fds_open();
     rc = prefork_table_create(&options, &table);
     ck_assert_msg(rc == 0, "%s", prefork_last_error());
-    rc = pfk_listener_open("tcp:127.0.0.1:0", 512, &listener);
+    rc = pfk_listener_open("tcp:127.0.0.1:0", &(const struct pfk_listener_options){.backlog = 512}, &listener);
     ck_assert_msg(rc == 0, "%s", prefork_last_error());
     ck_assert_int_eq(pfk_fd_event(&drained_fd), 0);
 }

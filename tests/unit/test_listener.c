@@ -38,10 +38,12 @@ static void remove_directory(void)
     ck_assert_int_eq(rmdir(directory), 0);
 }
 
+static const struct pfk_listener_options plain = {.backlog = 16};
+
 static struct pfk_listener *open_listener(const char *address)
 {
     struct pfk_listener *listener = NULL;
-    int rc = pfk_listener_open(address, 16, &listener);
+    int rc = pfk_listener_open(address, &plain, &listener);
 
     ck_assert_msg(rc == 0, "%s: %s", address, prefork_last_error());
     return listener;
@@ -75,7 +77,7 @@ START_TEST(port_0_is_resolved_and_answers)
     ck_assert_int_ne(fcntl(pfk_listener_fd(listener, 0), F_GETFD) & FD_CLOEXEC, 0);
     ck_assert_int_eq(getsockopt(pfk_listener_fd(listener, 0), IPPROTO_TCP, TCP_NODELAY, &flag, &length), 0);
     ck_assert_int_ne(flag, 0);
-    ck_assert_int_eq(pfk_listener_set_backlog(listener, 7), 0);
+    ck_assert_int_eq(pfk_listener_prepare(listener, 7, 2), 0);
     pfk_listener_close(&listener);
     ck_assert_ptr_null(listener);
     pfk_listener_close(&listener);
@@ -102,7 +104,7 @@ START_TEST(a_port_in_use_is_told_with_its_address)
     const int before = pfk_test_fds_open();
 
     (void)snprintf(text, sizeof(text), "%s", pfk_listener_address(listener));
-    ck_assert_int_eq(pfk_listener_open(text, 16, &second), -EADDRINUSE);
+    ck_assert_int_eq(pfk_listener_open(text, &plain, &second), -EADDRINUSE);
     ck_assert_ptr_null(second);
     ck_assert_ptr_nonnull(strstr(prefork_last_error(), text));
     ck_assert_int_eq(pfk_test_fds_open(), before);
@@ -114,9 +116,9 @@ START_TEST(an_address_of_no_interface_is_told)
 {
     struct pfk_listener *listener;
 
-    ck_assert_int_eq(pfk_listener_open("tcp:192.0.2.1:0", 16, &listener), -EADDRNOTAVAIL);
+    ck_assert_int_eq(pfk_listener_open("tcp:192.0.2.1:0", &plain, &listener), -EADDRNOTAVAIL);
     ck_assert_ptr_nonnull(strstr(prefork_last_error(), "tcp:192.0.2.1:0"));
-    ck_assert_int_eq(pfk_listener_open("nonsense", 16, &listener), -EINVAL);
+    ck_assert_int_eq(pfk_listener_open("nonsense", &plain, &listener), -EINVAL);
 }
 END_TEST
 
@@ -151,7 +153,7 @@ START_TEST(a_live_unix_path_is_refused_and_stays)
     struct pfk_listener *listener = open_listener(address_of_path);
     struct pfk_listener *second;
 
-    ck_assert_int_eq(pfk_listener_open(address_of_path, 16, &second), -EADDRINUSE);
+    ck_assert_int_eq(pfk_listener_open(address_of_path, &plain, &second), -EADDRINUSE);
     ck_assert_ptr_nonnull(strstr(prefork_last_error(), "another process listens"));
     ck_assert_int_eq(connect_to(address_of_path), 0);
     pfk_listener_close(&listener);
@@ -165,7 +167,7 @@ START_TEST(a_file_in_the_way_is_refused_and_stays)
 
     ck_assert_int_ge(fd, 0);
     (void)close(fd);
-    ck_assert_int_eq(pfk_listener_open(address_of_path, 16, &listener), -EADDRINUSE);
+    ck_assert_int_eq(pfk_listener_open(address_of_path, &plain, &listener), -EADDRINUSE);
     ck_assert_ptr_nonnull(strstr(prefork_last_error(), "is no socket"));
     ck_assert_int_eq(access(path, F_OK), 0);
 }
