@@ -31,6 +31,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <prefork/clock.h>
 #include <prefork/error.h>
@@ -379,6 +380,16 @@ const struct prefork_protocol *prefork_protocol_lines(const char *handler);
  * Home thread only. -ENOMEM; -EPIPE: the connection is closing. */
 int prefork_connection_write(struct prefork_connection *connection, const void *data, size_t length);
 
+/* Sends `length` bytes of a regular file from `offset` on, as if they were
+ * written: behind replies of earlier messages when the order is ordered. The
+ * kernel moves them, as fast as the peer takes them; nothing is copied. While
+ * such files wait, the connection soon takes no more messages. Takes `fd` over
+ * and closes it in any case, now or when all is sent; its file position is left
+ * alone. A file that turns out to be shorter ends the connection. Home thread
+ * only, and not within `failed`. -ENOMEM; -EPIPE: the connection is closing; -EOPNOTSUPP: it is
+ * a datagram. */
+int prefork_connection_send_file(struct prefork_connection *connection, int fd, off_t offset, size_t length);
+
 /* Submits a message as a job; its reply is written to the connection. Home
  * thread only. -EAGAIN: the table is full, other connections of the thread wait
  * for it already, or max_in_flight is reached; -EMSGSIZE: longer than a
@@ -401,6 +412,11 @@ void prefork_connection_close(struct prefork_connection *connection);
  * written, with the NUL that ends them; cut if need be. Returns the text's whole
  * length, or -ENOTCONN when the peer is gone. Home thread only. */
 int prefork_connection_peer(const struct prefork_connection *connection, char *text_out, size_t bytes);
+
+/* Returns 1 when nothing more will be read from the connection, for the pool
+ * stops, the peer has ended its side, or the connection is closing; messages
+ * that have arrived are still taken, unless it is closing. Home thread only. */
+int prefork_connection_is_draining(const struct prefork_connection *connection);
 
 /* A pointer of the user's own, NULL at first. Home thread only. */
 void prefork_connection_set_user(struct prefork_connection *connection, void *user);

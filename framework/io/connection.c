@@ -209,7 +209,7 @@ static void connection_watch(struct prefork_connection *connection)
 
     if (connection_may_read(connection))
         ev_io_start(ev, &connection->readable);
-    if (connection->unsent != NULL)
+    if (pfk_outbox_stalled(connection))
         ev_io_start(ev, &connection->writable);
     else
         ev_io_stop(ev, &connection->writable);
@@ -419,6 +419,16 @@ int pfk_connection_open(struct pfk_loop *loop, int fd, const struct pfk_protocol
 PFK_EXPORT int prefork_connection_write(struct prefork_connection *connection, const void *data, size_t length)
 {
     return pfk_outbox_write(connection, data, length);
+}
+
+PFK_EXPORT int prefork_connection_send_file(struct prefork_connection *connection, int fd, off_t offset, size_t length)
+{
+    return pfk_outbox_send_file(connection, fd, offset, length);
+}
+
+PFK_EXPORT int prefork_connection_is_draining(const struct prefork_connection *connection)
+{
+    return connection->phase != PFK_CONNECTION_OPEN;
 }
 
 PFK_EXPORT int prefork_connection_submit(struct prefork_connection *connection, uint32_t handler, const void *message,

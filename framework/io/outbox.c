@@ -6,29 +6,39 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "io/receiver.h"
 
 /* Replies that one sendmsg gathers. */
 #define OUTBOX_GATHER 32
+/* Bytes of files that a connection sends before others have their turn. */
+#define OUTBOX_FILE_TURN_BYTES 1048576
+/* What a file that waits counts for in private bytes: a few of them, each a
+ * descriptor, stop the reading. */
+#define OUTBOX_FILE_COST_BYTES (PFK_CONNECTION_HIGH_WATER_BYTES / 4)
 
 enum outbox_state {
     OUTBOX_RUNNING, /* a job in flight */
     OUTBOX_READY,   /* its reply lies in the slot */
     OUTBOX_FAILED,  /* it failed; its slot is collected already */
-    OUTBOX_BYTES    /* private */
+    OUTBOX_BYTES,   /* private */
+    OUTBOX_FILE     /* of a descriptor */
 };
 
 struct pfk_reply {
     struct pfk_list link; /* in outbox or flight; link.next alone while spare */
     struct prefork_connection *connection;
     uint64_t job;
-    const void *data; /* READY: borrowed from the slot */
-    size_t length;
+    const void *data;         /* READY: borrowed from the slot */
+    size_t length;            /* READY; FILE: what is left */
     struct pfk_buffer *bytes; /* BYTES */
+    off_t offset;             /* FILE: of what is left */
+    int fd;                   /* FILE */
     enum outbox_state state;
     int status; /* FAILED */
 };
@@ -74,7 +84,7 @@ static void outbox_collect(struct prefork_connection *connection, const struct p
 
 static size_t outbox_cost(const struct pfk_reply *entry)
 {
-    return sizeof(*entry) + pfk_buffer_length(entry->bytes);
+    return entry->state == OUTBOX_FILE ? OUTBOX_FILE_COST_BYTES : sizeof(*entry) + pfk_buffer_length(entry->bytes);
 }
 
 /* Takes an entry out and gives back what it holds. */
@@ -92,6 +102,10 @@ static void outbox_release(struct prefork_connection *connection, struct pfk_rep
     case OUTBOX_BYTES:
         connection->outbox_bytes -= outbox_cost(entry);
         pfk_buffer_free(&entry->bytes);
+        break;
+    case OUTBOX_FILE:
+        connection->outbox_bytes -= outbox_cost(entry);
+        pfk_fd_close(&entry->fd);
         break;
     case OUTBOX_FAILED:
         break;
@@ -145,8 +159,22 @@ static size_t outbox_corked(const struct prefork_connection *connection)
     return connection->loop->current == connection ? connection->loop->corked : 0;
 }
 
-/* How much of the pieces the kernel took; 0 when it takes none now. */
-static size_t outbox_send(struct prefork_connection *connection, struct iovec *pieces, size_t n_pieces)
+/* What sendmsg or sendfile returned: how much the kernel took; 0 when it takes
+ * none now, or the peer is gone. */
+static size_t outbox_count_sent(struct prefork_connection *connection, ssize_t sent)
+{
+    if (sent >= 0) {
+        pfk_loop_count(connection->loop, PFK_COUNT_BYTES_OUT, (uint64_t)sent);
+        connection->served = true;
+        return (size_t)sent;
+    }
+    if (errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM)
+        outbox_lose(connection);
+    return 0;
+}
+
+/* `flags`: MSG_MORE or 0. */
+static size_t outbox_send(struct prefork_connection *connection, struct iovec *pieces, size_t n_pieces, int flags)
 {
     const struct msghdr message = {.msg_iov = pieces, .msg_iovlen = n_pieces};
     ssize_t sent;
@@ -156,16 +184,9 @@ static size_t outbox_send(struct prefork_connection *connection, struct iovec *p
         return pfk_receiver_reply(connection->datagram, pieces, n_pieces);
     }
     do {
-        sent = sendmsg(connection->writable.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        sent = sendmsg(connection->writable.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT | flags);
     } while (sent < 0 && errno == EINTR);
-    if (sent >= 0) {
-        pfk_loop_count(connection->loop, PFK_COUNT_BYTES_OUT, (uint64_t)sent);
-        connection->served = true;
-        return (size_t)sent;
-    }
-    if (errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM)
-        outbox_lose(connection);
-    return 0;
+    return outbox_count_sent(connection, sent);
 }
 
 static size_t outbox_add_piece(struct iovec *pieces, size_t n_pieces, const void *data, size_t length)
@@ -177,8 +198,10 @@ static size_t outbox_add_piece(struct iovec *pieces, size_t n_pieces, const void
     return n_pieces + 1;
 }
 
-/* Collects unsent bytes, the cork and ready entries at the head into pieces. */
-static size_t outbox_gather(const struct prefork_connection *connection, struct iovec *pieces, size_t *total_out)
+/* Collects unsent bytes, the cork and ready entries at the head into pieces; a
+ * file behind them makes *flags_out say that more follows. */
+static size_t outbox_gather(const struct prefork_connection *connection, struct iovec *pieces, size_t *total_out,
+                            int *flags_out)
 {
     size_t n = outbox_add_piece(pieces, 0, pfk_buffer_data(connection->unsent), pfk_buffer_length(connection->unsent));
     const struct pfk_list *at = connection->outbox.next;
@@ -194,6 +217,8 @@ static size_t outbox_gather(const struct prefork_connection *connection, struct 
         length = outbox_entry_bytes(entry, &data);
         n = outbox_add_piece(pieces, n, data, length);
     }
+    *flags_out =
+        at != &connection->outbox && pfk_list_entry(at, struct pfk_reply, link)->state == OUTBOX_FILE ? MSG_MORE : 0;
     *total_out = 0;
     for (size_t i = 0; i < n; i++)
         *total_out += pieces[i].iov_len;
@@ -240,11 +265,75 @@ static void outbox_send_ready(struct prefork_connection *connection)
 {
     struct iovec pieces[OUTBOX_GATHER];
     size_t total;
-    const size_t n = outbox_gather(connection, pieces, &total);
-    const size_t sent = n > 0 ? outbox_send(connection, pieces, n) : 0;
+    int flags;
+    const size_t n = outbox_gather(connection, pieces, &total, &flags);
+    const size_t sent = n > 0 ? outbox_send(connection, pieces, n, flags) : 0;
 
     outbox_settle(connection, sent, sent < total);
 }
+
+/* -- Files ------------------------------------------------------------------ */
+
+static bool outbox_is_file(const struct pfk_reply *entry)
+{
+    return entry != NULL && entry->state == OUTBOX_FILE;
+}
+
+/* Sends of the file at the head what the kernel takes, up to a turn's worth.
+ * Returns whether that was all of it. I/O threads block SIGPIPE, which sendfile
+ * has no flag for. */
+static bool outbox_send_file(struct prefork_connection *connection, struct pfk_reply *entry)
+{
+    size_t left_of_turn = OUTBOX_FILE_TURN_BYTES;
+
+    while (entry->length > 0 && left_of_turn > 0) {
+        const size_t wanted = entry->length < left_of_turn ? entry->length : left_of_turn;
+        const ssize_t sent = sendfile(connection->writable.fd, entry->fd, &entry->offset, wanted);
+
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent == 0) /* the file has become shorter: what was announced can't be sent */
+            outbox_lose(connection);
+        if (outbox_count_sent(connection, sent) == 0)
+            return false;
+        entry->length -= (size_t)sent;
+        left_of_turn -= (size_t)sent;
+    }
+    if (entry->length > 0)
+        pfk_loop_touch(connection->loop, connection);
+    return entry->length == 0;
+}
+
+/* A file waits for the peer at the head. Replies behind it must not: they leave
+ * their slots. */
+static void outbox_leave_slots(struct prefork_connection *connection)
+{
+    for (struct pfk_list *at = connection->outbox.next; at != &connection->outbox; at = at->next) {
+        struct pfk_reply *entry = pfk_list_entry(at, struct pfk_reply, link);
+
+        if (entry->state != OUTBOX_READY)
+            continue;
+        if (pfk_buffer_append(&entry->bytes, entry->data, entry->length) != 0) {
+            outbox_lose(connection);
+            return;
+        }
+        outbox_collect(connection, entry);
+        entry->job = 0;
+        entry->state = OUTBOX_BYTES;
+        connection->outbox_bytes += outbox_cost(entry);
+    }
+}
+
+/* Returns whether the head's turn is over. */
+static bool outbox_pass_file(struct prefork_connection *connection, struct pfk_reply *entry)
+{
+    if (!outbox_send_file(connection, entry))
+        return false;
+    outbox_release(connection, entry);
+    return true;
+}
+
+/* -- Sending, all of it ------------------------------------------------------ */
 
 /* The failed reply's place in the order is now: what `failed` writes goes out
  * here. When it ends the connection, later replies would be taken for this
@@ -267,7 +356,7 @@ static void outbox_answer_failure(struct prefork_connection *connection, struct 
     connection->phase = PFK_CONNECTION_CLOSING;
 }
 
-void pfk_outbox_flush(struct prefork_connection *connection, bool writable)
+static void outbox_flush(struct prefork_connection *connection, bool writable)
 {
     while (connection->phase != PFK_CONNECTION_GONE) {
         const size_t unsent = pfk_buffer_length(connection->unsent);
@@ -277,6 +366,8 @@ void pfk_outbox_flush(struct prefork_connection *connection, bool writable)
             outbox_settle(connection, 0, true);
         else if (unsent > 0 || outbox_corked(connection) > 0 || outbox_is_ready(head))
             outbox_send_ready(connection);
+        else if (outbox_is_file(head) && outbox_pass_file(connection, head))
+            continue;
         else if (head == NULL || head->state != OUTBOX_FAILED)
             return;
         writable = false;
@@ -286,6 +377,13 @@ void pfk_outbox_flush(struct prefork_connection *connection, bool writable)
         else if (pfk_buffer_length(connection->unsent) > 0)
             return;
     }
+}
+
+void pfk_outbox_flush(struct prefork_connection *connection, bool writable)
+{
+    outbox_flush(connection, writable);
+    if (outbox_is_file(outbox_head(connection)) && connection->phase != PFK_CONNECTION_GONE)
+        outbox_leave_slots(connection);
 }
 
 /* -- Entering --------------------------------------------------------------- */
@@ -309,7 +407,7 @@ static void outbox_put(struct prefork_connection *connection, const void *data, 
     }
     n = outbox_add_piece(pieces, 0, loop->cork, corked);
     n = outbox_add_piece(pieces, n, data, length);
-    sent = outbox_send(connection, pieces, n);
+    sent = outbox_send(connection, pieces, n, 0);
     if (corked > 0) {
         const size_t rest = outbox_account(corked, &sent);
 
@@ -357,6 +455,38 @@ int pfk_outbox_write(struct prefork_connection *connection, const void *data, si
         return outbox_queue_bytes(connection, data, length);
     outbox_put(connection, data, length);
     return connection->phase == PFK_CONNECTION_GONE ? pfk_error(EPIPE, "prefork_connection_write: the peer is gone")
+                                                    : 0;
+}
+
+static int outbox_check_file(const struct prefork_connection *connection)
+{
+    if (connection->datagram != NULL)
+        return pfk_error(EOPNOTSUPP, "prefork_connection_send_file: this is a datagram");
+    if (connection->phase >= PFK_CONNECTION_CLOSING || connection->answering)
+        return pfk_error(EPIPE, "prefork_connection_send_file: the connection is closing, or answers a failure");
+    return 0;
+}
+
+int pfk_outbox_send_file(struct prefork_connection *connection, int fd, off_t offset, size_t length)
+{
+    const bool first = pfk_outbox_waiting_bytes(connection) == 0 && pfk_list_empty(&connection->outbox);
+    const int rc = outbox_check_file(connection);
+    struct pfk_reply *entry = rc != 0 || length == 0 ? NULL : outbox_take_entry(connection, OUTBOX_FILE);
+
+    if (entry == NULL) {
+        pfk_fd_close(&fd);
+        return rc != 0 || length == 0 ? rc : -ENOMEM;
+    }
+    entry->fd = fd;
+    entry->offset = offset;
+    entry->length = length;
+    connection->outbox_bytes += outbox_cost(entry);
+    pfk_list_append(&connection->outbox, &entry->link);
+    outbox_touch(connection);
+    /* At once, so that files that wait, wait for the peer, who ends the waiting. */
+    if (first && connection->loop->current == connection)
+        pfk_outbox_flush(connection, false);
+    return connection->phase == PFK_CONNECTION_GONE ? pfk_error(EPIPE, "prefork_connection_send_file: the peer is gone")
                                                     : 0;
 }
 
@@ -460,6 +590,11 @@ bool pfk_outbox_empty(const struct prefork_connection *connection)
 size_t pfk_outbox_waiting_bytes(const struct prefork_connection *connection)
 {
     return pfk_buffer_length(connection->unsent) + connection->outbox_bytes;
+}
+
+bool pfk_outbox_stalled(const struct prefork_connection *connection)
+{
+    return connection->unsent != NULL || outbox_is_file(outbox_head(connection));
 }
 
 void pfk_outbox_free_spare(struct pfk_loop *loop)

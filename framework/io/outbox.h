@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The outbox of a connection: what will be sent, in order. An entry is a job
- * in flight, a reply that lies in its slot, a failure to be answered, or bytes
- * in private memory.
+ * in flight, a reply that lies in its slot, a failure to be answered, bytes in
+ * private memory, or a piece of a file.
  *
  * A slot's stay never depends on the peer: a reply at the head is sent from
  * its slot at once, and what the kernel does not take is copied to `unsent`.
@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "io/connection.h"
 
@@ -25,6 +26,10 @@ int pfk_outbox_submit(struct prefork_connection *connection, uint32_t handler, c
 /* Sends bytes, or puts them behind the replies of earlier messages. The errors
  * of prefork_connection_write. */
 int pfk_outbox_write(struct prefork_connection *connection, const void *data, size_t length);
+
+/* Sends bytes of a file, or gives them such a place; closes `fd` in any case.
+ * The errors of prefork_connection_send_file. */
+int pfk_outbox_send_file(struct prefork_connection *connection, int fd, off_t offset, size_t length);
 
 /* Hands a result to its entry and asks for a turn of its connection. */
 void pfk_outbox_complete(struct pfk_loop *loop, const struct prefork_result *result);
@@ -39,6 +44,9 @@ void pfk_outbox_drop(struct prefork_connection *connection);
 /* Whether nothing will be sent any more, and how much waits in private memory. */
 bool pfk_outbox_empty(const struct prefork_connection *connection);
 size_t pfk_outbox_waiting_bytes(const struct prefork_connection *connection);
+
+/* Whether it goes on when the kernel takes bytes again. */
+bool pfk_outbox_stalled(const struct prefork_connection *connection);
 
 /* Frees the entries that a loop keeps for later use. */
 void pfk_outbox_free_spare(struct pfk_loop *loop);
