@@ -52,8 +52,8 @@ run()
 
 packages_for()
 {
-    echo gcc libc6-dev make autoconf automake libtool pkgconf libev-dev
-    [ "$1" != check ] || echo check
+    echo gcc libc6-dev make autoconf automake libtool pkgconf libev-dev libhttp-parser-dev
+    [ "$1" != check ] || echo check curl
 }
 
 is_installed()
@@ -113,6 +113,7 @@ configuration()
     configure_flags
     ${CC:-gcc} --version 2>/dev/null | head -n 1
     pkg-config --modversion check 2>/dev/null || echo 'no check'
+    [ -f /usr/include/http_parser.h ] && echo http
 }
 
 configure_tree()

@@ -39,6 +39,22 @@ AS_IF([test "x$pfk_cv_atomics" = xno], [AC_MSG_ERROR([64-bit atomics are not alw
   otherwise build for a 64-bit platform, with a compiler that has C11 <stdatomic.h>.])])
 ])
 
+# PFK_CHECK_HTTP: the condition HAVE_HTTP, HTTP_LIBS, and what to tell of it.
+# The package has no pkg-config file.
+AC_DEFUN([PFK_CHECK_HTTP], [
+AC_ARG_ENABLE([http], [AS_HELP_STRING([--disable-http], [leave out libprefork-http and its examples])],
+    [], [enable_http=auto])
+AC_SUBST([HTTP_LIBS])
+AS_IF([test "x$enable_http" != xno], [
+    AC_CHECK_HEADER([http_parser.h],
+        [AC_CHECK_LIB([http_parser], [http_parser_execute], [HTTP_LIBS=-lhttp_parser], [])], [])])
+AS_IF([test "x$HTTP_LIBS" != x], [http=yes],
+    [test "x$enable_http" = xno], [http='no, as asked for'],
+    [test "x$enable_http" = xyes], [PFK_MISSING([http-parser], [libhttp-parser-dev])],
+    [http='no: neither libprefork-http nor its examples are built; install the package libhttp-parser-dev'])
+AM_CONDITIONAL([HAVE_HTTP], [test "x$HTTP_LIBS" != x])
+])
+
 # PFK_APPEND_IF_ACCEPTED(VARIABLE, FLAG, compile|link)
 AC_DEFUN([PFK_APPEND_IF_ACCEPTED], [
 AC_MSG_CHECKING([whether $CC takes $2])

@@ -10,7 +10,7 @@ plant()
 {
     rm -rf "$toy"
     mkdir -p "$toy/framework/base" "$toy/framework/ipc" "$toy/framework/job" "$toy/framework/io" \
-        "$toy/framework/master" "$toy/include/prefork" "$toy/examples" "$toy/$(dirname "$1")"
+        "$toy/framework/master" "$toy/framework/http" "$toy/include/prefork" "$toy/examples" "$toy/$(dirname "$1")"
     printf '#include <stdio.h>\n#include "base/error.h"\n' >"$toy/framework/ipc/segment.c"
     printf '#include <stdatomic.h>\n' >"$toy/framework/base/atomic.h"
     printf '#include <ev.h>\n' >"$toy/framework/io/loop.h"
@@ -46,6 +46,10 @@ breaks 'internal include in an example' examples/echo.c '#include "io/loop.h"' '
 breaks 'include by a way around' framework/job/table.c '#include "../io/loop.h"' 'without ..'
 breaks 'include not written from the layer' framework/job/table.c '#include "slot.h"' 'from the layer'
 breaks 'a file in no layer' framework/util/list.c '#include <stdio.h>' 'in no layer'
+breaks 'the library in libprefork-http' framework/http/message.c '#include "io/connection.h"' 'the public headers only'
+breaks 'libprefork-http in the library' framework/io/protocol.c '#include "http/parser.h"' 'knows nothing of'
+breaks 'libprefork-http, internal, in an example' examples/echo.c '#include "http/parser.h"' 'the public face'
+breaks 'the HTTP parser elsewhere' framework/http/message.c '#include <http_parser.h>' 'only framework/http/parser.c'
 mkdir "$toy"
 tap_fails_with 'an empty tree is no proof' 'no source file' sh "$gate" "$toy"
 rm -rf "$toy"
