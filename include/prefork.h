@@ -375,6 +375,22 @@ struct prefork_protocol {
 const struct prefork_protocol *prefork_protocol_raw(const char *handler);
 const struct prefork_protocol *prefork_protocol_lines(const char *handler);
 
+/* The number before a message of prefork_protocol_length; may be or-ed. */
+enum prefork_length {
+    PREFORK_LENGTH_LITTLE = 1,   /* least significant byte first; default: most significant first */
+    PREFORK_LENGTH_INCLUSIVE = 2 /* it counts its own bytes, too; default: what follows */
+};
+
+/* Returns likewise a protocol whose messages begin with their length: a number
+ * of 1, 2, 4 or 8 bytes; `flags` is of enum prefork_length, or 0. A message is
+ * handed over whole, its number included, and a reply is sent as it is: who
+ * replies writes its number, too. With its number it may be as long as a request;
+ * one that says it is longer closes the connection before its bytes have come,
+ * and so does an inclusive number that is less than its own bytes. A message that
+ * the end of the stream cuts off is dropped. NULL: no such number of bytes, or
+ * such flags. */
+const struct prefork_protocol *prefork_protocol_length(const char *handler, unsigned prefix_bytes, unsigned flags);
+
 /* Writes `length` bytes to the connection, behind the replies of all earlier
  * messages when the order is ordered. Copied when they can't be sent at once.
  * Home thread only. -ENOMEM; -EPIPE: the connection is closing. */

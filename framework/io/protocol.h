@@ -18,6 +18,10 @@ struct pfk_protocol {
     struct pfk_proxy_rule proxy; /* all 0: no PROXY headers */
 };
 
+/* The frame function of a protocol that has none. */
+int64_t pfk_protocol_raw_frame(struct prefork_connection *connection, const void *data, size_t length, size_t capacity,
+                               int final, void *context);
+
 /* Completes `given`, whose handler has the number `handler` (-1 when it names
  * none). Copies the struct, borrows its context.
  *   -EINVAL  size, order or max_in_flight is out of range, or the protocol has

@@ -112,6 +112,68 @@ START_TEST(pieces_are_cut_at_the_capacity)
 }
 END_TEST
 
+static const struct {
+    unsigned prefix_bytes, flags;
+    const char *data;
+    size_t length;
+    int64_t size; /* at a capacity of 16 */
+} lengths[] = {
+    {1, 0, "\0", 1, 1},
+    {1, 0, "\3abc", 4, 4},
+    {1, 0, "\3abcd", 5, 4},
+    {1, 0, "\3ab", 3, 0},
+    {1, 0, "\xf", 1, 0},
+    {1, 0, "\x10", 1, -EMSGSIZE},
+    {1, PREFORK_LENGTH_INCLUSIVE, "\0", 1, -EPROTO},
+    {1, PREFORK_LENGTH_INCLUSIVE, "\1", 1, 1},
+    {1, PREFORK_LENGTH_INCLUSIVE, "\x10", 1, 0},
+    {1, PREFORK_LENGTH_INCLUSIVE, "\x11", 1, -EMSGSIZE},
+    {2, 0, "\0", 1, 0},
+    {2, 0, "\0\2ab", 4, 4},
+    {2, 0, "\2\0ab", 4, -EMSGSIZE},
+    {2, PREFORK_LENGTH_LITTLE, "\2\0ab", 4, 4},
+    {2, PREFORK_LENGTH_LITTLE | PREFORK_LENGTH_INCLUSIVE, "\4\0ab", 4, 4},
+    {2, PREFORK_LENGTH_INCLUSIVE, "\0\1", 2, -EPROTO},
+    {4, 0, "\0\0\0\1", 4, 0},
+    {4, 0, "\0\0\0\1a", 5, 5},
+    {4, PREFORK_LENGTH_LITTLE, "\1\0\0\0a", 5, 5},
+    {4, 0, "\xff\xff\xff\xff", 4, -EMSGSIZE},
+    {8, 0, "\0\0\0\0\0\0\0\10abcdefgh", 16, 16},
+    {8, PREFORK_LENGTH_INCLUSIVE, "\0\0\0\0\0\0\0\11a", 9, 9},
+    {8, PREFORK_LENGTH_LITTLE, "\1\0\0\0\0\0\0\0a", 9, 9},
+    {8, 0, "\xff\xff\xff\xff\xff\xff\xff\xff", 8, -EMSGSIZE},
+    {8, PREFORK_LENGTH_INCLUSIVE, "\xff\xff\xff\xff\xff\xff\xff\xff", 8, -EMSGSIZE},
+};
+
+START_TEST(a_number_tells_how_long_a_message_is)
+{
+    const struct prefork_protocol *const protocol =
+        prefork_protocol_length("echo", lengths[_i].prefix_bytes, lengths[_i].flags);
+
+    ck_assert_ptr_nonnull(protocol);
+    ck_assert_str_eq(protocol->handler, "echo");
+    for (int final = 0; final <= 1; final++)
+        ck_assert_int_eq(protocol->frame(NULL, lengths[_i].data, lengths[_i].length, 16, final, NULL),
+                         lengths[_i].size);
+}
+END_TEST
+
+START_TEST(a_number_that_does_not_fit_a_request_is_told)
+{
+    ck_assert_int_eq(prefork_protocol_length("echo", 8, 0)->frame(NULL, "", 1, 7, 0, NULL), -EMSGSIZE);
+}
+END_TEST
+
+START_TEST(other_numbers_are_none)
+{
+    ck_assert_ptr_null(prefork_protocol_length("echo", 0, 0));
+    ck_assert_ptr_null(prefork_protocol_length("echo", 3, 0));
+    ck_assert_ptr_null(prefork_protocol_length("echo", 16, 0));
+    ck_assert_ptr_null(prefork_protocol_length("echo", 4, 4));
+    ck_assert_ptr_nonnull(strstr(prefork_last_error(), "1, 2, 4 or 8 bytes"));
+}
+END_TEST
+
 static Suite *protocol_suite(void)
 {
     Suite *suite = suite_create("protocol");
@@ -122,6 +184,9 @@ static Suite *protocol_suite(void)
     tcase_add_test(cases, what_makes_no_sense_is_refused);
     tcase_add_test(cases, lines_are_cut_behind_their_newline);
     tcase_add_test(cases, pieces_are_cut_at_the_capacity);
+    tcase_add_loop_test(cases, a_number_tells_how_long_a_message_is, 0, (int)(sizeof(lengths) / sizeof(lengths[0])));
+    tcase_add_test(cases, a_number_that_does_not_fit_a_request_is_told);
+    tcase_add_test(cases, other_numbers_are_none);
     suite_add_tcase(suite, cases);
     return suite;
 }
