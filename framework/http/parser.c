@@ -257,6 +257,8 @@ static int64_t parser_run(struct pfk_parser *parser, const char *data, size_t le
     http_parser *library = parser_library(parser);
     size_t taken;
 
+    if (length == parser->parsed) /* to the library this would mean the end of the stream */
+        return 0;
     parser->data = data;
     parser->end = data + length;
     library->data = parser;
