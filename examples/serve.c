@@ -6,16 +6,23 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #define ADDRESSES_MAX 16
 #define OPTIONS_MAX   64
 
+struct serve_address {
+    const char *text;
+    struct prefork_listen_options options;
+};
+
 struct serve_settings {
     const struct serve *serve;
-    const char *addresses[ADDRESSES_MAX];
+    struct serve_address addresses[ADDRESSES_MAX];
     unsigned n_addresses;
+    struct prefork_listen_options options; /* of the addresses that follow */
     bool verbose;
 };
 
@@ -71,6 +78,8 @@ static void print_totals(const struct prefork_pool *pool)
     printf("%" PRIu64 " connections, %" PRIu64 " bytes in, %" PRIu64 " bytes out, %" PRIu64 " jobs, %" PRIu64
            " redelivered, %" PRIu64 " workers lost\n",
            total.connections, total.bytes_in, total.bytes_out, total.jobs, total.redelivered, total.workers_lost);
+    if (total.datagrams + total.datagrams_dropped > 0)
+        printf("%" PRIu64 " datagrams, %" PRIu64 " dropped\n", total.datagrams, total.datagrams_dropped);
     (void)fflush(stdout);
 }
 
@@ -79,9 +88,12 @@ static void print_totals(const struct prefork_pool *pool)
 static void usage(const struct serve *serve)
 {
     fprintf(stderr,
-            "usage: %s [-l ADDRESS]... [-w WORKERS] [-i IO_THREADS] [-j JOB_THREADS] [-n SLOTS]\n"
+            "usage: %s [[-o OPTION]... -l ADDRESS]... [-w WORKERS] [-i IO_THREADS] [-j JOB_THREADS] [-n SLOTS]\n"
             "                 [-u USER] [-v]%s\n"
-            "  -l  tcp:127.0.0.1:7007 (the default), tcp:[::1]:0, tcp:*:7007, unix:/path; repeatable\n"
+            "  -l  tcp:127.0.0.1:7007 (the default), tcp:[::1]:0, tcp:*:7007, udp: likewise, unix:/path,\n"
+            "      unix:@name, fd:NAME (socket activation); repeatable\n"
+            "  -o  of the addresses that follow: shards, mode=0660, owner=USER:GROUP, backlog=N,\n"
+            "      proxy=10.0.0.0/8,unix (who sends PROXY headers; * for everybody)\n"
             "  -u  who the workers run as, a name or uid:gid; for root\n"
             "  -v  print the geometry\n%s",
             serve->name, serve->arguments, serve->usage);
@@ -117,7 +129,43 @@ static int add_address(struct serve_settings *settings, const char *address)
 {
     if (settings->n_addresses == ADDRESSES_MAX)
         return serve_refuse(settings->serve, address, "is an address too many");
-    settings->addresses[settings->n_addresses++] = address;
+    settings->addresses[settings->n_addresses++] = (struct serve_address){address, settings->options};
+    return 0;
+}
+
+/* The value of `option` if it is NAME=VALUE with this name, else NULL. */
+static const char *value_of(const char *option, const char *name)
+{
+    const size_t length = strlen(name);
+
+    return strncmp(option, name, length) == 0 && option[length] == '=' ? option + length + 1 : NULL;
+}
+
+static bool read_uint32(const char *text, int base, uint32_t *number_out)
+{
+    char *end;
+    const unsigned long number = strtoul(text, &end, base);
+
+    *number_out = (uint32_t)number;
+    return *text >= '0' && *text <= '9' && *end == '\0' && number > 0 && number <= UINT32_MAX;
+}
+
+static int set_listen_option(struct serve_settings *settings, const char *option)
+{
+    struct prefork_listen_options *const options = &settings->options;
+    const char *value;
+
+    if (strcmp(option, "shards") == 0)
+        options->shards = 1;
+    else if ((value = value_of(option, "owner")) != NULL)
+        options->owner = value;
+    else if ((value = value_of(option, "proxy")) != NULL)
+        options->proxy_from = value;
+    else if ((value = value_of(option, "mode")) == NULL || !read_uint32(value, 8, &options->mode)) {
+        value = value_of(option, "backlog");
+        if (value == NULL || !read_uint32(value, 10, &options->backlog))
+            return serve_refuse(settings->serve, option, "is no option of an address");
+    }
     return 0;
 }
 
@@ -128,6 +176,8 @@ static int take_option(struct prefork_pool *pool, struct serve_settings *setting
     switch (option) {
     case 'l':
         return add_address(settings, value);
+    case 'o':
+        return set_listen_option(settings, value);
     case 'w':
         return set_number(serve, pool, PREFORK_POOL_WORKERS, value);
     case 'i':
@@ -156,16 +206,14 @@ static int read_command_line(struct prefork_pool *pool, struct serve_settings *s
     int option;
     int rc = 0;
 
-    (void)snprintf(options, sizeof(options), "l:w:i:j:n:u:v%s", serve->options);
+    (void)snprintf(options, sizeof(options), "l:o:w:i:j:n:u:v%s", serve->options);
     while (rc == 0 && (option = getopt(argc, argv, options)) != -1)
         rc = take_option(pool, settings, option, optarg);
     if (rc == 0 && argc - optind != serve->n_arguments) {
         usage(serve);
         rc = -EINVAL;
     }
-    if (settings->n_addresses == 0)
-        settings->addresses[settings->n_addresses++] = "tcp:127.0.0.1:7007";
-    return rc;
+    return rc == 0 && settings->n_addresses == 0 ? add_address(settings, "tcp:127.0.0.1:7007") : rc;
 }
 
 /* -- The server ------------------------------------------------------------------ */
@@ -187,7 +235,7 @@ static int set_up(struct prefork_pool *pool, struct serve_settings *settings, ch
     const struct prefork_protocol *const protocol = settings->serve->set_up(pool, arguments, &rc);
 
     for (unsigned i = 0; rc == 0 && i < settings->n_addresses; i++)
-        rc = prefork_pool_listen(pool, settings->addresses[i], protocol);
+        rc = prefork_pool_listen_with(pool, settings->addresses[i].text, protocol, &settings->addresses[i].options);
     if (rc == 0)
         rc = prefork_pool_on_ready(pool, print_ready, settings);
     return rc;
@@ -206,7 +254,7 @@ static int run(struct prefork_pool *pool, struct serve_settings *settings, char 
 
 int serve_main(const struct serve *serve, int argc, char **argv)
 {
-    struct serve_settings settings = {.serve = serve};
+    struct serve_settings settings = {.serve = serve, .options = {.size = sizeof(settings.options)}};
     struct prefork_pool *pool;
     int rc = prefork_pool_create(&pool);
 
