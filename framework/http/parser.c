@@ -90,6 +90,9 @@ static bool parser_check_request_line(struct pfk_parser *parser)
 
     if (parser->target.length == 0 || parser->target.at < length + 1)
         return false;
+    /* "GET /" alone was a request once, and to the library it still is. */
+    if (version_at + sizeof(" HTTP/1.1\r\n") - 1 > (size_t)(parser->end - parser->data))
+        return false;
     begin = parser->target.at - 1 - length;
     parser->method = parser_piece(begin, length);
     parser->line_at = (uint32_t)(version_at + sizeof(" HTTP/1.1\r\n") - 1);
