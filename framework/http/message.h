@@ -39,7 +39,10 @@ int64_t pfk_message_read(struct pfk_message *message, const struct pfk_message_l
 /* How much of a struct is to be copied. */
 static inline size_t pfk_message_size(const struct pfk_message *message)
 {
-    return offsetof(struct pfk_message, parser.fields) + message->parser.n_fields * sizeof(struct pfk_field);
+    const struct pfk_parser *parser = &message->parser;
+    const size_t n_fields = parser->n_fields < parser->max_fields ? parser->n_fields : parser->max_fields;
+
+    return offsetof(struct pfk_message, parser.fields) + n_fields * sizeof(struct pfk_field);
 }
 
 #endif

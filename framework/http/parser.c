@@ -49,15 +49,16 @@ static bool parser_in_trailer(const struct pfk_parser *parser)
     return parser->head_bytes > 0;
 }
 
-/* Trailers are checked and dropped: they use the place behind the last field. */
+/* Trailers, and more fields than allowed, are checked and dropped. */
 static struct pfk_field *parser_field(struct pfk_parser *parser)
 {
-    static _Thread_local struct pfk_field trailer;
+    static _Thread_local struct pfk_field dropped;
 
-    return parser_in_trailer(parser) ? &trailer : &parser->fields[parser->n_fields - 1];
+    return parser_in_trailer(parser) || parser->n_fields > parser->max_fields ? &dropped
+                                                                              : &parser->fields[parser->n_fields - 1];
 }
 
-/* Offsets of trailers may exceed what a piece holds; they are not looked at. */
+/* Offsets of what is dropped may exceed what a piece holds; they are not looked at. */
 static struct pfk_piece parser_piece(size_t at, size_t length)
 {
     return (struct pfk_piece){.at = (uint16_t)at, .length = (uint16_t)length};
@@ -108,8 +109,6 @@ static int parser_begin_field(struct pfk_parser *parser, size_t at)
     if (!parser_in_trailer(parser)) {
         if (parser->n_fields == 0 && !parser_check_request_line(parser))
             return parser_refuse(parser, 400);
-        if (parser->n_fields == parser->max_fields)
-            return parser_refuse(parser, 431);
         parser->n_fields++;
     }
     if (!parser_begins_line(parser, at))
@@ -192,6 +191,8 @@ static int parser_on_head(http_parser *library)
 
     if (parser->n_fields == 0 && !parser_check_request_line(parser))
         return parser_refuse(parser, 400);
+    if (parser->n_fields > parser->max_fields) /* only here: what is wrong behind them is seen, however it came */
+        return parser_refuse(parser, 431);
     parser->major = (uint8_t)library->http_major;
     parser->minor = (uint8_t)library->http_minor;
     parser->keep_alive = http_should_keep_alive(library) != 0;

@@ -47,9 +47,9 @@ struct pfk_parser {
     uint32_t head_bytes; /* 0: the head is not whole */
     uint32_t line_at;    /* where the next line must begin */
     uint16_t max_fields;
-    uint16_t refusal; /* a status, or 0 */
-    uint16_t n_fields;
-    uint8_t place; /* enum pfk_parser_place: of the last callback in a line */
+    uint16_t refusal;  /* a status, or 0 */
+    uint16_t n_fields; /* may exceed max_fields while the head is not whole; only max_fields are kept */
+    uint8_t place;     /* enum pfk_parser_place: of the last callback in a line */
     uint8_t major, minor;
     bool keep_alive, chunked, connect, whole;
     struct pfk_piece method, target;
