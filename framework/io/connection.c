@@ -243,7 +243,7 @@ static void connection_run(struct prefork_connection *connection, const unsigned
     taken = connection_take_messages(connection, data, length, messages);
     if (!fresh)
         pfk_buffer_consume(&connection->input, taken);
-    else if (pfk_buffer_append(&connection->input, data + taken, length - taken) != 0)
+    else if (taken < length && pfk_buffer_append(&connection->input, data + taken, length - taken) != 0)
         connection->phase = PFK_CONNECTION_GONE;
     pfk_outbox_flush(connection, false);
     loop->corked = 0; /* not 0 only when the connection is gone */

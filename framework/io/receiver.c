@@ -65,6 +65,8 @@ static ssize_t receiver_read(struct pfk_receiver_port *port, struct pfk_datagram
     };
     ssize_t got;
 
+    datagram->sender.type = SOCK_DGRAM;
+    datagram->sender.every = false;
     if (piece.iov_len > loop->request_bytes)
         piece.iov_len = loop->request_bytes;
     got = recvmsg(port->watcher.fd, &message, MSG_DONTWAIT);
@@ -73,7 +75,6 @@ static ssize_t receiver_read(struct pfk_receiver_port *port, struct pfk_datagram
     if ((message.msg_flags & MSG_TRUNC) != 0)
         return -EMSGSIZE;
     datagram->sender.length = message.msg_namelen;
-    datagram->sender.type = SOCK_DGRAM;
     receiver_keep_control(datagram, &message);
     return got;
 }
