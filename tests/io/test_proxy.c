@@ -160,13 +160,15 @@ START_TEST(what_is_no_header_closes)
 }
 END_TEST
 
+/* On a slow machine the time is over before the bytes were read: then it ends with a reset. */
 START_TEST(half_a_header_then_silence_closes)
 {
     const int client = stage_connect(&stage, proxied_lines("unix", 20));
+    char byte;
 
     stage_send(client, "PROXY TCP4 192.0.2.1");
-    stage_expect_end(&stage, client);
-    ck_assert_uint_eq(stage.loop.n_connections, 0);
+    STAGE_UNTIL(&stage, stage.loop.n_connections == 0);
+    ck_assert_int_le(recv(client, &byte, 1, 0), 0);
     ck_assert_int_eq(count_opened, 0);
     (void)close(client);
 }
