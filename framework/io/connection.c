@@ -67,6 +67,7 @@ static void connection_begin(struct prefork_connection *connection)
 {
     const struct prefork_protocol *face = &connection->protocol->face;
 
+    connection->begun = true;
     if (face->opened != NULL)
         face->opened(connection, face->context);
 }
@@ -160,7 +161,7 @@ static void connection_free(struct prefork_connection *connection)
     int fd = connection->readable.fd;
 
     connection->phase = PFK_CONNECTION_GONE;
-    if (face->closed != NULL && !pfk_proxy_awaited(connection->proxied))
+    if (face->closed != NULL && connection->begun)
         face->closed(connection, face->context);
     pfk_outbox_drop(connection);
     pfk_buffer_free(&connection->input);

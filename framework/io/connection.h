@@ -58,6 +58,7 @@ struct prefork_connection {
     bool incomplete;    /* input holds no whole message: reading helps */
     bool peer_ended;    /* end of file was read: nothing can be lost by closing */
     bool answering;     /* in `failed`: what is written takes the failed reply's place */
+    bool begun;         /* `opened` was called, so `closed` will be */
     bool served;        /* at least one reply was written */
     ev_io readable;
     ev_io writable;
