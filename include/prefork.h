@@ -77,8 +77,23 @@ enum prefork_pool_option {
     PREFORK_POOL_ALLOW_THREADS = 12,    /* 0 or 1; default 0. With 1, run and start fork although other threads
                                            live: these must hold no lock that a handler takes, malloc's excepted */
     PREFORK_POOL_ON_DAMAGE = 13,        /* enum prefork_damage; default PREFORK_DAMAGE_REBUILD */
-    PREFORK_POOL_ATTACHED_PRODUCERS = 14 /* lanes for processes that come by key, 0 ... 1,024; default 0; needs
-                                            prefork_pool_store */
+    PREFORK_POOL_ATTACHED_PRODUCERS = 14, /* lanes for processes that come by key, 0 ... 1,024; default 0; needs
+                                             prefork_pool_store */
+
+    /* Limits on connections; 0: none. One above the first two is accepted, closed
+     * at once, and counted. Each I/O thread keeps its own count and reads those of
+     * the others, so a moment's race may let one more in for each thread. */
+    PREFORK_POOL_CONNECTIONS = 15,          /* open in the pool at once; default 0 */
+    PREFORK_POOL_CONNECTIONS_PER_PEER = 16, /* of these from one address (IPv6: one /64), 0 ... 65,535; default 0. Unix
+                                               sockets, and proxies that a listener trusts, are not limited */
+    /* What a peer may keep its connection waiting for, in ms, 0 ... 86,400,000;
+     * 0: for ever. Then it is closed. While the server itself is at work on the
+     * connection's requests, none runs. They may end by a 64th early. */
+    PREFORK_POOL_FIRST_BYTE_MS = 17, /* the first byte; default 60,000 */
+    PREFORK_POOL_MESSAGE_MS = 18,    /* the rest of a message, since its first byte, however it dribbles; default
+                                        60,000. The protocol's `failed` is told -ETIMEDOUT */
+    PREFORK_POOL_IDLE_MS = 19,       /* the next message, all earlier ones being answered; default 75,000 */
+    PREFORK_POOL_WRITE_MS = 20       /* that it takes some more of its replies; default 60,000 */
 };
 
 /* What the master does about a job table that holds what no participant writes,
@@ -285,6 +300,11 @@ struct prefork_pool_statistics {
                                 bytes begin at 0 then */
     uint64_t datagrams;         /* handed to a protocol */
     uint64_t datagrams_dropped; /* longer than a request, or empty; or a reply that could not be sent */
+    uint64_t connections_now;       /* open; a dead worker's are counted until its jobs are taken over */
+    uint64_t connections_refused;   /* closed as soon as accepted: one of PREFORK_POOL_CONNECTIONS... was reached,
+                                       or no descriptor was left for long */
+    uint64_t connections_timed_out; /* ended by one of the options PREFORK_POOL_..._MS */
+    uint64_t accept_errors;         /* calls of accept(2) that failed, for whatever reason but that none waited */
 };
 
 /* Fills *statistics_out; also after run returned, until destroy. -ESRCH: the
@@ -333,8 +353,8 @@ typedef int (*prefork_message_fn)(struct prefork_connection *connection, const v
  * its reply would have been due: what it writes takes the reply's place. Returns
  * 0 to go on, -errno to close after what was written is flushed; replies that
  * would follow are dropped then. Also told that a message could not be cut or
- * taken (-errno of frame or message): the connection is then closed after all
- * that was written, whatever it returns. */
+ * taken (-errno of frame or message), or was not whole in time (-ETIMEDOUT): the
+ * connection is then closed after all that was written, whatever it returns. */
 typedef int (*prefork_failed_fn)(struct prefork_connection *connection, int status, void *context);
 
 /* Is told of the connection's begin or end: of one that begins with a PROXY

@@ -3,11 +3,12 @@
  *
  * Back-pressure: nothing is read while as many jobs as allowed are in flight,
  * while too much waits to be sent, while the connection waits for a slot, or
- * while messages that have arrived wait for a turn. A watcher is stopped only
- * when it fires in such a state: a peer that waits for its reply never does
- * that, and costs no system call. */
+ * while messages that have arrived wait for a turn. Reading is given up only
+ * when the socket is readable in such a state: a peer that waits for its reply
+ * never makes it so, and costs no system call. */
 #include "io/connection.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,19 +22,40 @@
 #include "io/outbox.h"
 #include "io/receiver.h"
 
+/* -- Phases ----------------------------------------------------------------- */
+
+#define MAY_FOLLOW(phase) (1u << PFK_CONNECTION_##phase)
+
+static const struct {
+    bool reads; /* takes bytes from its peer, for messages */
+    bool takes; /* takes messages that have arrived */
+    unsigned next;
+} phases[PFK_CONNECTION_PHASES] = {
+    [PFK_CONNECTION_OPEN] = {true, true, MAY_FOLLOW(ENDING) | MAY_FOLLOW(CLOSING) | MAY_FOLLOW(GONE)},
+    [PFK_CONNECTION_ENDING] = {false, true, MAY_FOLLOW(CLOSING) | MAY_FOLLOW(LINGERING) | MAY_FOLLOW(GONE)},
+    [PFK_CONNECTION_CLOSING] = {false, false, MAY_FOLLOW(LINGERING) | MAY_FOLLOW(GONE)},
+    [PFK_CONNECTION_LINGERING] = {false, false, MAY_FOLLOW(GONE)},
+    [PFK_CONNECTION_GONE] = {false, false, 0},
+};
+
+void pfk_connection_enter(struct prefork_connection *connection, enum pfk_phase_of_connection phase)
+{
+    assert(connection->phase == phase || (phases[connection->phase].next & (1u << phase)) != 0);
+    connection->phase = (uint8_t)phase;
+}
+
 /* -- What may happen now ---------------------------------------------------- */
 
 static bool connection_blocked(const struct prefork_connection *connection)
 {
-    return connection->phase >= PFK_CONNECTION_CLOSING ||
-           connection->in_flight >= connection->protocol->face.max_in_flight ||
+    return !phases[connection->phase].takes || connection->in_flight >= connection->protocol->face.max_in_flight ||
            pfk_outbox_waiting_bytes(connection) >= PFK_CONNECTION_HIGH_WATER_BYTES ||
            pfk_list_linked(&connection->wait_link);
 }
 
 static bool connection_may_read(const struct prefork_connection *connection)
 {
-    return connection->phase == PFK_CONNECTION_OPEN && !connection_blocked(connection) &&
+    return phases[connection->phase].reads && !connection_blocked(connection) &&
            (connection->input == NULL || connection->incomplete);
 }
 
@@ -45,10 +67,10 @@ static int64_t connection_fail(struct prefork_connection *connection, int status
 {
     const struct prefork_protocol *face = &connection->protocol->face;
 
-    if (face->failed != NULL && connection->phase < PFK_CONNECTION_CLOSING)
+    if (face->failed != NULL && phases[connection->phase].takes)
         (void)face->failed(connection, status, face->context);
-    if (connection->phase < PFK_CONNECTION_CLOSING)
-        connection->phase = PFK_CONNECTION_CLOSING;
+    if (phases[connection->phase].takes)
+        pfk_connection_enter(connection, PFK_CONNECTION_CLOSING);
     return status;
 }
 
@@ -80,7 +102,7 @@ static int64_t connection_take_header(struct prefork_connection *connection, con
     if (size > 0)
         connection_begin(connection);
     else if (size < 0)
-        connection->phase = PFK_CONNECTION_GONE;
+        pfk_connection_enter(connection, PFK_CONNECTION_GONE);
     return size;
 }
 
@@ -109,6 +131,8 @@ static int64_t connection_take_message(struct prefork_connection *connection, co
         return rc;
     }
     connection->scanned = 0;
+    if (connection->timeout.kind == PFK_TIMEOUT_MESSAGE) /* another message's limit begins later */
+        pfk_timeout_begin(&connection->loop->timeouts, &connection->timeout, PFK_TIMEOUT_IDLE);
     return rc >= 0 ? size : connection_fail(connection, rc);
 }
 
@@ -146,8 +170,7 @@ static size_t connection_take_messages(struct prefork_connection *connection, co
         }
         taken += (size_t)size;
     }
-    if (connection->phase >= PFK_CONNECTION_CLOSING ||
-        (connection->phase != PFK_CONNECTION_OPEN && connection->incomplete))
+    if (!phases[connection->phase].takes || (!phases[connection->phase].reads && connection->incomplete))
         return length; /* no message any more, whatever it is */
     return taken;
 }
@@ -158,42 +181,60 @@ static void connection_free(struct prefork_connection *connection)
 {
     const struct prefork_protocol *face = &connection->protocol->face;
     struct pfk_loop *loop = connection->loop;
-    int fd = connection->readable.fd;
+    int fd = connection->watcher.fd;
 
-    connection->phase = PFK_CONNECTION_GONE;
+    pfk_connection_enter(connection, PFK_CONNECTION_GONE);
     if (face->closed != NULL && connection->begun)
         face->closed(connection, face->context);
-    pfk_outbox_drop(connection);
+    pfk_outbox_close(connection);
     pfk_buffer_free(&connection->input);
-    pfk_buffer_free(&connection->unsent);
     pfk_proxy_forget(&connection->proxied, loop->ev);
-    ev_io_stop(loop->ev, &connection->readable);
-    ev_io_stop(loop->ev, &connection->writable);
-    pfk_list_remove(&connection->all_link);
+    ev_io_stop(loop->ev, &connection->watcher);
+    pfk_timeout_leave(&connection->timeout);
     pfk_list_remove(&connection->turn_link);
     pfk_list_remove(&connection->wait_link);
     pfk_fd_close(&fd);
     if (connection->datagram != NULL)
         pfk_receiver_end(connection->datagram);
-    loop->n_connections--;
+    pfk_loop_count_open(loop, -1);
     if (connection->served)
         pfk_loop_count(loop, PFK_COUNT_CONNECTIONS_SERVED, 1);
     free(connection);
+}
+
+/* EV_READ, EV_WRITE, both or 0. */
+static int connection_watches(const struct prefork_connection *connection)
+{
+    return ev_is_active(&connection->watcher) ? connection->watcher.events & (EV_READ | EV_WRITE) : 0;
+}
+
+/* One watcher for both; a change costs a system call before the loop sleeps,
+ * one that is taken back before costs none. */
+static void connection_watch_for(struct prefork_connection *connection, int events)
+{
+    struct ev_loop *const ev = connection->loop->ev;
+
+    if (events == connection_watches(connection))
+        return;
+    ev_io_stop(ev, &connection->watcher);
+    if (events == 0)
+        return;
+    ev_io_modify(&connection->watcher, events);
+    ev_io_start(ev, &connection->watcher);
 }
 
 /* All is said. Closing at once would reset the connection if the peer has sent
  * something unread, and a reset may overtake the last replies. */
 static void connection_finish(struct prefork_connection *connection)
 {
-    if (connection->peer_ended || shutdown(connection->readable.fd, SHUT_WR) != 0) {
+    if (connection->peer_ended || shutdown(connection->watcher.fd, SHUT_WR) != 0) {
         connection_free(connection);
         return;
     }
-    connection->phase = PFK_CONNECTION_LINGERING;
-    ev_io_stop(connection->loop->ev, &connection->writable);
-    ev_io_start(connection->loop->ev, &connection->readable);
+    pfk_connection_enter(connection, PFK_CONNECTION_LINGERING);
+    connection_watch_for(connection, EV_READ);
     pfk_list_remove(&connection->wait_link);
-    pfk_loop_linger(connection->loop, connection);
+    pfk_timeout_begin(&connection->loop->timeouts, &connection->timeout, PFK_TIMEOUT_LINGER);
 }
 
 static bool connection_is_finished(const struct prefork_connection *connection)
@@ -206,14 +247,69 @@ static bool connection_is_finished(const struct prefork_connection *connection)
 
 static void connection_watch(struct prefork_connection *connection)
 {
-    struct ev_loop *ev = connection->loop->ev;
+    const int reading = connection_may_read(connection) ? EV_READ : connection_watches(connection) & EV_READ;
 
-    if (connection_may_read(connection))
-        ev_io_start(ev, &connection->readable);
+    connection_watch_for(connection, reading | (pfk_outbox_stalled(connection) ? EV_WRITE : 0));
+}
+
+/* -- Time ------------------------------------------------------------------- */
+
+/* What is waited for, and PFK_TIMEOUT_NONE when the server itself is at work. */
+static enum pfk_timeout_kind connection_waits_for(const struct prefork_connection *connection)
+{
     if (pfk_outbox_stalled(connection))
-        ev_io_start(ev, &connection->writable);
+        return PFK_TIMEOUT_WRITE;
+    if (connection->in_flight > 0 || pfk_list_linked(&connection->wait_link) ||
+        pfk_list_linked(&connection->turn_link) || !pfk_outbox_empty(connection))
+        return PFK_TIMEOUT_NONE;
+    if (connection->input != NULL || pfk_proxy_awaited(connection->proxied))
+        return PFK_TIMEOUT_MESSAGE;
+    return connection->heard ? PFK_TIMEOUT_IDLE : PFK_TIMEOUT_FIRST_BYTE;
+}
+
+/* A limit that ends while the server is at work is forgotten then, not now: it
+ * would have to be begun again a moment later. A message's limit is not moved by
+ * more of its bytes, and ends with it (connection_take_message). */
+static void connection_limit(struct prefork_connection *connection)
+{
+    struct pfk_timeouts *const timeouts = &connection->loop->timeouts;
+    const enum pfk_timeout_kind kind = connection_waits_for(connection);
+
+    if (kind == PFK_TIMEOUT_MESSAGE || kind == PFK_TIMEOUT_FIRST_BYTE ||
+        (kind == PFK_TIMEOUT_WRITE && !connection->moved))
+        pfk_timeout_keep(timeouts, &connection->timeout, kind);
+    else if (kind != PFK_TIMEOUT_NONE)
+        pfk_timeout_begin(timeouts, &connection->timeout, kind);
+    connection->moved = false;
+}
+
+/* The protocol may say so to its peer, if it has begun to speak. */
+static void connection_expire_message(struct prefork_connection *connection)
+{
+    if (pfk_proxy_awaited(connection->proxied)) {
+        connection_free(connection);
+        return;
+    }
+    (void)connection_fail(connection, -ETIMEDOUT);
+    pfk_timeout_begin(&connection->loop->timeouts, &connection->timeout, PFK_TIMEOUT_NONE);
+    pfk_loop_touch(connection->loop, connection);
+}
+
+void pfk_connection_expire(struct prefork_connection *connection)
+{
+    const bool lingers = connection->phase == PFK_CONNECTION_LINGERING;
+    const enum pfk_timeout_kind kind = lingers ? PFK_TIMEOUT_LINGER : connection_waits_for(connection);
+
+    if (kind != (enum pfk_timeout_kind)connection->timeout.kind) {
+        pfk_timeout_begin(&connection->loop->timeouts, &connection->timeout, kind);
+        return;
+    }
+    if (!lingers)
+        pfk_loop_count(connection->loop, PFK_COUNT_CONNECTIONS_TIMED_OUT, 1);
+    if (kind == PFK_TIMEOUT_MESSAGE)
+        connection_expire_message(connection);
     else
-        ev_io_stop(ev, &connection->writable);
+        connection_free(connection);
 }
 
 /* The end of each turn, and the only place where a connection's end is begun. */
@@ -225,8 +321,10 @@ static void connection_settle(struct prefork_connection *connection)
         return;
     else if (connection_is_finished(connection))
         connection_finish(connection);
-    else
+    else {
         connection_watch(connection);
+        connection_limit(connection);
+    }
 }
 
 /* Takes messages from `length` bytes that either are the input, or have just
@@ -245,7 +343,7 @@ static void connection_run(struct prefork_connection *connection, const unsigned
     if (!fresh)
         pfk_buffer_consume(&connection->input, taken);
     else if (taken < length && pfk_buffer_append(&connection->input, data + taken, length - taken) != 0)
-        connection->phase = PFK_CONNECTION_GONE;
+        pfk_connection_enter(connection, PFK_CONNECTION_GONE);
     pfk_outbox_flush(connection, false);
     loop->corked = 0; /* not 0 only when the connection is gone */
     loop->current = NULL;
@@ -257,12 +355,18 @@ void pfk_connection_turn(struct prefork_connection *connection, unsigned message
     connection_run(connection, pfk_buffer_data(connection->input), pfk_buffer_length(connection->input), messages);
 }
 
+/* What has arrived is still answered. */
+static void connection_end_reading(struct prefork_connection *connection)
+{
+    pfk_connection_enter(connection, PFK_CONNECTION_ENDING);
+    connection_watch_for(connection, connection_watches(connection) & EV_WRITE);
+}
+
 void pfk_connection_drain(struct prefork_connection *connection)
 {
     if (connection->phase != PFK_CONNECTION_OPEN)
         return;
-    connection->phase = PFK_CONNECTION_ENDING;
-    ev_io_stop(connection->loop->ev, &connection->readable);
+    connection_end_reading(connection);
     pfk_loop_touch(connection->loop, connection);
 }
 
@@ -284,7 +388,7 @@ static ssize_t connection_receive(struct prefork_connection *connection)
     struct iovec pieces[2] = {{.iov_base = input == NULL ? NULL : input->bytes + input->end, .iov_len = spare},
                               {.iov_base = loop->scratch, .iov_len = PFK_LOOP_SCRATCH_BYTES}};
     struct msghdr message = {.msg_iov = spare > 0 ? pieces : pieces + 1, .msg_iovlen = spare > 0 ? 2 : 1};
-    ssize_t got = recvmsg(connection->readable.fd, &message, MSG_DONTWAIT);
+    ssize_t got = recvmsg(connection->watcher.fd, &message, MSG_DONTWAIT);
     size_t overflow;
 
     if (got <= 0)
@@ -305,17 +409,16 @@ static void connection_read(struct prefork_connection *connection)
     const ssize_t got = connection_receive(connection);
 
     if (got < 0) {
-        if (errno == EAGAIN || errno == EINTR)
-            return;
-        connection->phase = PFK_CONNECTION_GONE;
+        if (errno != EAGAIN && errno != EINTR)
+            pfk_connection_enter(connection, PFK_CONNECTION_GONE);
         connection_settle(connection);
         return;
     }
     if (got == 0) {
         connection->peer_ended = true;
-        connection->phase = PFK_CONNECTION_ENDING;
-        ev_io_stop(connection->loop->ev, &connection->readable);
+        connection_end_reading(connection);
     }
+    connection->heard = true;
     if (connection->input != NULL)
         pfk_connection_turn(connection, PFK_CONNECTION_TURN_MESSAGES);
     else
@@ -324,34 +427,32 @@ static void connection_read(struct prefork_connection *connection)
 
 static void connection_discard(struct prefork_connection *connection)
 {
-    const ssize_t got = recv(connection->readable.fd, connection->loop->scratch, PFK_LOOP_SCRATCH_BYTES, MSG_DONTWAIT);
+    const ssize_t got = recv(connection->watcher.fd, connection->loop->scratch, PFK_LOOP_SCRATCH_BYTES, MSG_DONTWAIT);
 
     if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
         connection_free(connection);
 }
 
-static void connection_on_readable(struct ev_loop *ev, ev_io *watcher, int events)
+static void connection_on_event(struct ev_loop *ev, ev_io *watcher, int events)
 {
-    struct prefork_connection *connection = watcher->data;
-
-    (void)events;
-    if (connection->phase == PFK_CONNECTION_LINGERING)
-        connection_discard(connection);
-    else if (connection_may_read(connection))
-        connection_read(connection);
-    else
-        ev_io_stop(ev, watcher);
-}
-
-static void connection_on_writable(struct ev_loop *ev, ev_io *watcher, int events)
-{
-    struct prefork_connection *connection = watcher->data;
+    struct prefork_connection *connection = pfk_container_of(watcher, struct prefork_connection, watcher);
 
     (void)ev;
-    (void)events;
-    connection->loop->current = connection;
-    pfk_outbox_flush(connection, true);
-    pfk_connection_turn(connection, PFK_CONNECTION_TURN_MESSAGES);
+    if (connection->phase == PFK_CONNECTION_LINGERING) {
+        connection_discard(connection);
+        return;
+    }
+    if ((events & EV_WRITE) != 0) {
+        connection->loop->current = connection;
+        pfk_outbox_flush(connection, true);
+        connection->loop->current = NULL;
+    }
+    if ((events & EV_READ) != 0 && connection_may_read(connection))
+        connection_read(connection);
+    else if ((events & EV_WRITE) != 0)
+        pfk_connection_turn(connection, PFK_CONNECTION_TURN_MESSAGES);
+    else
+        connection_watch_for(connection, connection_watches(connection) & EV_WRITE);
 }
 
 /* `fd` may be -1. NULL: no memory. */
@@ -363,17 +464,11 @@ static struct prefork_connection *connection_create(struct pfk_loop *loop, int f
         return NULL;
     connection->loop = loop;
     connection->protocol = protocol;
-    connection->phase = PFK_CONNECTION_OPEN;
-    pfk_list_init(&connection->outbox);
-    pfk_list_init(&connection->flight);
     pfk_list_init(&connection->turn_link);
     pfk_list_init(&connection->wait_link);
-    pfk_list_append(&loop->connections, &connection->all_link);
-    ev_io_init(&connection->readable, connection_on_readable, fd, EV_READ);
-    ev_io_init(&connection->writable, connection_on_writable, fd, EV_WRITE);
-    connection->readable.data = connection;
-    connection->writable.data = connection;
-    loop->n_connections++;
+    pfk_timeout_join(&loop->timeouts, &connection->timeout);
+    ev_io_init(&connection->watcher, connection_on_event, fd, EV_READ);
+    pfk_loop_count_open(loop, +1);
     return connection;
 }
 
@@ -389,8 +484,8 @@ int pfk_connection_open_datagram(struct pfk_loop *loop, struct pfk_datagram *dat
         return pfk_error(ENOMEM, "datagram: no memory");
     }
     connection->datagram = datagram;
-    connection->phase = PFK_CONNECTION_ENDING;
     connection->peer_ended = true;
+    pfk_connection_enter(connection, PFK_CONNECTION_ENDING);
     connection_begin(connection);
     connection_run(connection, loop->scratch, length, 1);
     return 0;
@@ -408,7 +503,8 @@ int pfk_connection_open(struct pfk_loop *loop, int fd, const struct pfk_protocol
         connection_free(connection);
         return -ENOMEM;
     }
-    ev_io_start(loop->ev, &connection->readable);
+    ev_io_start(loop->ev, &connection->watcher);
+    pfk_timeout_begin(&loop->timeouts, &connection->timeout, PFK_TIMEOUT_FIRST_BYTE);
     pfk_loop_count(loop, PFK_COUNT_CONNECTIONS, 1);
     if (!pfk_proxy_awaited(connection->proxied))
         connection_begin(connection);
@@ -440,19 +536,19 @@ PFK_EXPORT int prefork_connection_submit(struct prefork_connection *connection, 
 
 PFK_EXPORT void prefork_connection_close(struct prefork_connection *connection)
 {
-    if (connection->phase >= PFK_CONNECTION_CLOSING)
+    if (!phases[connection->phase].takes)
         return;
-    connection->phase = PFK_CONNECTION_CLOSING;
+    pfk_connection_enter(connection, PFK_CONNECTION_CLOSING);
     if (connection->loop->current != connection)
         pfk_loop_touch(connection->loop, connection);
 }
 
 PFK_EXPORT void prefork_connection_set_user(struct prefork_connection *connection, void *user)
 {
-    connection->user = user;
+    connection->watcher.data = user;
 }
 
 PFK_EXPORT void *prefork_connection_user(const struct prefork_connection *connection)
 {
-    return connection->user;
+    return connection->watcher.data;
 }

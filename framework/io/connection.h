@@ -6,10 +6,13 @@
  * event of its own and nowhere else, so that callbacks may close, write and
  * fail as they like.
  *
- *     OPEN ──EOF of the peer, drain──▶ ENDING ──all answered─┐
- *      │                                 │                   ▼
- *      ├──close, failure──────────────▶ CLOSING ──flushed─▶ LINGERING ──EOF, time──▶ GONE
- *      └──reset, no memory, stop (from any phase)──────────────────────────────────▶ GONE */
+ *     OPEN ──EOF of the peer, drain──▶ ENDING ──all answered──┐
+ *      │                                 │                    ▼
+ *      ├──close, failure, message late▶ CLOSING ──flushed─▶ LINGERING ──EOF, time──▶ GONE
+ *      └──reset, no memory, stop, time (from any phase)─────────────────────────────▶ GONE
+ *
+ * pfk_connection_enter is the only one who writes the phase; what is possible in
+ * each phase, and what may follow, stands in one table above it. */
 #ifndef PFK_IO_CONNECTION_H
 #define PFK_IO_CONNECTION_H
 
@@ -22,6 +25,7 @@
 #include "io/list.h"
 #include "io/loop.h"
 #include "io/protocol.h"
+#include "io/timeout.h"
 #include "prefork.h"
 
 /* Reading stops while so much waits to be sent. */
@@ -33,38 +37,37 @@ enum pfk_phase_of_connection {
     PFK_CONNECTION_CLOSING,   /* takes no more messages; flushes */
     PFK_CONNECTION_LINGERING, /* has said its last; discards what still comes, so that no reset
                                  destroys replies that the peer has not read yet */
-    PFK_CONNECTION_GONE       /* to be freed at the end of the turn */
+    PFK_CONNECTION_GONE,      /* to be freed at the end of the turn */
+    PFK_CONNECTION_PHASES
 };
 
 /* What keeps a message from being taken. */
 enum pfk_refusal { PFK_REFUSAL_NONE, PFK_REFUSAL_IN_FLIGHT, PFK_REFUSAL_ROOM };
 
+/* Kept small, for most connections of most servers are idle: what exists only
+ * while something is pending lies elsewhere. */
 struct prefork_connection {
     struct pfk_loop *loop;
     const struct pfk_protocol *protocol;
-    struct pfk_buffer *input;  /* arrived, no whole message yet, or one that must wait */
-    struct pfk_buffer *unsent; /* to be sent before the outbox; the kernel took no more */
-    struct pfk_list outbox;    /* replies in the order in which they will be sent */
-    struct pfk_list flight;    /* unordered only: jobs whose replies have no place yet */
-    size_t outbox_bytes;       /* private bytes in the outbox, with what they cost */
-    size_t scanned;            /* bytes of input that `frame` has seen in vain; for its own use */
-    void *user;
+    struct pfk_buffer *input;      /* arrived, no whole message yet, or one that must wait */
+    struct pfk_outbox *outbox;     /* NULL: nothing waits to be sent, and no job is in flight */
     struct pfk_proxied *proxied;   /* NULL: speaks for itself */
-    struct pfk_datagram *datagram; /* not NULL: it is one, and the watchers have no socket */
-    double linger_until;
-    uint32_t in_flight; /* jobs that hold a slot */
-    uint8_t phase;      /* enum pfk_phase_of_connection */
-    uint8_t refusal;    /* enum pfk_refusal, of the last submit */
-    bool incomplete;    /* input holds no whole message: reading helps */
-    bool peer_ended;    /* end of file was read: nothing can be lost by closing */
-    bool answering;     /* in `failed`: what is written takes the failed reply's place */
-    bool begun;         /* `opened` was called, so `closed` will be */
-    bool served;        /* at least one reply was written */
-    ev_io readable;
-    ev_io writable;
-    struct pfk_list all_link;
+    struct pfk_datagram *datagram; /* not NULL: it is one, and the watcher has no socket */
+    ev_io watcher;                 /* for reading, writing, both or neither; its `data` is the user's pointer */
+    struct pfk_timeout timeout;
     struct pfk_list turn_link;
-    struct pfk_list wait_link; /* in loop->starved, or loop->lingering */
+    struct pfk_list wait_link; /* in loop->starved */
+    uint32_t scanned;          /* bytes of input that `frame` has seen in vain; for its own use */
+    uint16_t in_flight;        /* jobs that hold a slot */
+    uint8_t phase;             /* enum pfk_phase_of_connection */
+    uint8_t refusal;           /* enum pfk_refusal, of the last submit */
+    bool incomplete : 1;       /* input holds no whole message: reading helps */
+    bool peer_ended : 1;       /* end of file was read: nothing can be lost by closing */
+    bool answering : 1;        /* in `failed`: what is written takes the failed reply's place */
+    bool begun : 1;            /* `opened` was called, so `closed` will be */
+    bool heard : 1;            /* at least one byte was read */
+    bool served : 1;           /* at least one reply was written */
+    bool moved : 1;            /* the kernel took bytes in this turn */
 };
 
 /* Takes a connected non-blocking socket over, which it closes in any case; the
@@ -86,6 +89,12 @@ int pfk_connection_open_datagram(struct pfk_loop *loop, struct pfk_datagram *dat
 /* Sends what is ready, takes up to `messages` messages that have arrived, and
  * ends the connection when it is time. May free it. */
 void pfk_connection_turn(struct prefork_connection *connection, unsigned messages);
+
+/* Goes into `phase`, which must be one that may follow; or stays in it. */
+void pfk_connection_enter(struct prefork_connection *connection, enum pfk_phase_of_connection phase);
+
+/* Its time limit is over: it ends, or begins another limit. May free it. */
+void pfk_connection_expire(struct prefork_connection *connection);
 
 /* The connection reads no more: ENDING, at its next turn. */
 void pfk_connection_drain(struct prefork_connection *connection);

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "io/listener.h"
+#include "io/loop.h"
 #include "io/protocol.h"
 #include "prefork/table.h"
 
@@ -32,9 +33,10 @@ struct pfk_io_port {
 
 struct pfk_io_options {
     struct prefork_table *table;
-    uint32_t lane;                   /* the number of the lane that the thread opens */
-    uint32_t number;                 /* of the thread among those of all workers: seat * threads of each + index */
-    uint32_t n_handlers;             /* handler numbers below it exist */
+    uint32_t lane;       /* the number of the lane that the thread opens */
+    uint32_t number;     /* of the thread among those of all workers: seat * threads of each + index */
+    uint32_t n_handlers; /* handler numbers below it exist */
+    struct pfk_loop_limits limits;
     const struct pfk_io_port *ports; /* copied */
     size_t n_ports;                  /* may be 0 */
     int drained_fd;                  /* an eventfd of the caller's that gets 1 added when a drain has ended;

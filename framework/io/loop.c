@@ -10,7 +10,7 @@
 #include "io/outbox.h"
 
 /* How long a connection that has said all waits for its peer to end. */
-#define LOOP_LINGER_S 2.0
+#define LOOP_LINGER_MS 2000
 /* Connections that get a turn for room in one round. */
 #define LOOP_STARVED_BATCH 64
 
@@ -118,39 +118,16 @@ static void loop_on_batch(struct pfk_completion *completion)
     loop_serve_turns(loop);
 }
 
-/* -- Lingering -------------------------------------------------------------- */
+/* -- Time limits ------------------------------------------------------------ */
 
-static void loop_set_linger_timer(struct pfk_loop *loop)
+static struct prefork_connection *loop_member(struct pfk_timeout *timeout)
 {
-    const struct prefork_connection *first;
-
-    if (ev_is_active(&loop->linger) || pfk_list_empty(&loop->lingering))
-        return;
-    first = pfk_list_entry(loop->lingering.next, struct prefork_connection, wait_link);
-    ev_timer_set(&loop->linger, first->linger_until - ev_now(loop->ev), 0.);
-    ev_timer_start(loop->ev, &loop->linger);
+    return pfk_container_of(timeout, struct prefork_connection, timeout);
 }
 
-void pfk_loop_linger(struct pfk_loop *loop, struct prefork_connection *connection)
+static void loop_on_expired(struct pfk_timeout *timeout)
 {
-    connection->linger_until = ev_now(loop->ev) + LOOP_LINGER_S;
-    pfk_list_append(&loop->lingering, &connection->wait_link);
-    loop_set_linger_timer(loop);
-}
-
-static void loop_on_linger(struct ev_loop *ev, ev_timer *watcher, int events)
-{
-    struct pfk_loop *loop = watcher->data;
-
-    (void)events;
-    while (!pfk_list_empty(&loop->lingering)) {
-        struct prefork_connection *first = pfk_list_entry(loop->lingering.next, struct prefork_connection, wait_link);
-
-        if (first->linger_until > ev_now(ev))
-            break;
-        pfk_connection_abort(first);
-    }
-    loop_set_linger_timer(loop);
+    pfk_connection_expire(loop_member(timeout));
 }
 
 /* -- Beginning and end ------------------------------------------------------ */
@@ -159,9 +136,7 @@ static void loop_init_watchers(struct pfk_loop *loop)
 {
     ev_prepare_init(&loop->round, loop_on_round);
     ev_idle_init(&loop->awake, loop_on_idle);
-    ev_init(&loop->linger, loop_on_linger);
     loop->round.data = loop;
-    loop->linger.data = loop;
     ev_prepare_start(loop->ev, &loop->round);
 }
 
@@ -182,14 +157,15 @@ int pfk_loop_open(struct pfk_loop *loop, struct prefork_table *table, struct pre
     loop->lane = lane;
     loop->request_bytes = prefork_table_request_bytes(table);
     loop->n_handlers = n_handlers;
-    pfk_list_init(&loop->connections);
+    pfk_lane_publish(lane, PFK_COUNT_CONNECTIONS_NOW, 0); /* as a predecessor left it */
     pfk_list_init(&loop->turns);
     pfk_list_init(&loop->starved);
-    pfk_list_init(&loop->lingering);
     errno = 0;
     loop->ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     if (loop->ev == NULL)
         return pfk_error(errno != 0 ? errno : ENOMEM, "I/O thread: no event loop; is a descriptor left (ulimit -n)?");
+    pfk_timeouts_open(&loop->timeouts, loop->ev, loop_on_expired);
+    loop->timeouts.length_ms[PFK_TIMEOUT_LINGER] = LOOP_LINGER_MS;
     rc = loop_open_memory(loop);
     if (rc == 0)
         rc = pfk_completion_start(&loop->completion, loop->ev, lane, loop_on_result, loop_on_batch, NULL);
@@ -200,12 +176,25 @@ int pfk_loop_open(struct pfk_loop *loop, struct prefork_table *table, struct pre
     return rc;
 }
 
+void pfk_loop_limit(struct pfk_loop *loop, const struct pfk_loop_limits *limits)
+{
+    uint32_t *const length_ms = loop->timeouts.length_ms;
+
+    length_ms[PFK_TIMEOUT_FIRST_BYTE] = limits->first_byte_ms;
+    length_ms[PFK_TIMEOUT_MESSAGE] = limits->message_ms;
+    length_ms[PFK_TIMEOUT_IDLE] = limits->idle_ms;
+    length_ms[PFK_TIMEOUT_WRITE] = limits->write_ms;
+}
+
 void pfk_loop_close(struct pfk_loop *loop)
 {
     if (loop->ev == NULL)
         return;
-    while (!pfk_list_empty(&loop->connections))
-        pfk_connection_abort(pfk_list_entry(loop->connections.next, struct prefork_connection, all_link));
+    for (unsigned kind = 0; kind < PFK_TIMEOUT_KINDS; kind++)
+        while (!pfk_list_empty(&loop->timeouts.members[kind]))
+            pfk_connection_abort(
+                loop_member(pfk_list_entry(loop->timeouts.members[kind].next, struct pfk_timeout, link)));
+    pfk_timeouts_close(&loop->timeouts);
     pfk_outbox_free_spare(loop);
     ev_loop_destroy(loop->ev);
     loop->ev = NULL;
@@ -216,6 +205,10 @@ void pfk_loop_close(struct pfk_loop *loop)
 void pfk_loop_drain(struct pfk_loop *loop)
 {
     loop->draining = true;
-    for (struct pfk_list *at = loop->connections.next; at != &loop->connections; at = at->next)
-        pfk_connection_drain(pfk_list_entry(at, struct prefork_connection, all_link));
+    for (unsigned kind = 0; kind < PFK_TIMEOUT_KINDS; kind++) {
+        struct pfk_list *const members = &loop->timeouts.members[kind];
+
+        for (struct pfk_list *at = members->next; at != members; at = at->next)
+            pfk_connection_drain(loop_member(pfk_list_entry(at, struct pfk_timeout, link)));
+    }
 }

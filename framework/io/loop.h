@@ -23,6 +23,7 @@
 
 #include "io/completion.h"
 #include "io/list.h"
+#include "io/timeout.h"
 #include "job/control.h"
 #include "prefork/table.h"
 
@@ -32,7 +33,16 @@
 #define PFK_LOOP_CORK_BYTES 16384
 
 struct prefork_connection;
+struct pfk_outbox;
 struct pfk_reply;
+
+/* How long a connection may keep its server waiting; 0: for ever. */
+struct pfk_loop_limits {
+    uint32_t first_byte_ms;
+    uint32_t message_ms;
+    uint32_t idle_ms;
+    uint32_t write_ms;
+};
 
 struct pfk_loop {
     struct ev_loop *ev;
@@ -42,11 +52,11 @@ struct pfk_loop {
     bool draining;
     size_t n_connections;
 
-    struct pfk_list connections; /* all of them */
-    struct pfk_list turns;       /* to be served in this round or the next */
-    struct pfk_list starved;     /* waiting for a slot, in order */
-    struct pfk_list lingering;   /* closed for writing, in the order of their deadlines */
+    struct pfk_timeouts timeouts; /* all connections are members */
+    struct pfk_list turns;        /* to be served in this round or the next */
+    struct pfk_list starved;      /* waiting for a slot, in order */
     struct pfk_reply *free_replies;
+    struct pfk_outbox *free_outboxes;
 
     struct prefork_connection *current; /* whose turn it is; it alone uses cork */
     bool serving_starved;               /* the turn was given for room */
@@ -59,12 +69,14 @@ struct pfk_loop {
     struct pfk_completion completion;
     ev_prepare round; /* serves turns before the loop sleeps */
     ev_idle awake;    /* active while the loop must not sleep */
-    ev_timer linger;
 };
 
 /* Creates the event loop; `lane` must be the calling thread's own.
  * -ENOMEM, -EMFILE. */
 int pfk_loop_open(struct pfk_loop *loop, struct prefork_table *table, struct prefork_lane *lane, uint32_t n_handlers);
+
+/* Sets the limits; before the first connection. */
+void pfk_loop_limit(struct pfk_loop *loop, const struct pfk_loop_limits *limits);
 
 /* Ends all connections at once and frees everything but the lane. */
 void pfk_loop_close(struct pfk_loop *loop);
@@ -76,12 +88,15 @@ void pfk_loop_touch(struct pfk_loop *loop, struct prefork_connection *connection
  * when it was there and is refused again. */
 void pfk_loop_starve(struct pfk_loop *loop, struct prefork_connection *connection, bool at_front);
 
-/* Puts `connection` on the list of those that linger; its turn comes when the
- * time is over. */
-void pfk_loop_linger(struct pfk_loop *loop, struct prefork_connection *connection);
-
 /* Gives every connection its last turns: nothing more is read. */
 void pfk_loop_drain(struct pfk_loop *loop);
+
+/* One connection more, or less. */
+static inline void pfk_loop_count_open(struct pfk_loop *loop, int by)
+{
+    loop->n_connections += (size_t)by;
+    pfk_lane_publish(loop->lane, PFK_COUNT_CONNECTIONS_NOW, loop->n_connections);
+}
 
 /* Adds to a counter of the thread's lane. */
 static inline void pfk_loop_count(struct pfk_loop *loop, enum pfk_lane_counter counter, uint64_t by)

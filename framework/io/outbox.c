@@ -43,12 +43,57 @@ struct pfk_reply {
     int status; /* FAILED */
 };
 
+/* -- The outbox ------------------------------------------------------------- */
+
+/* Gives the connection an outbox if it has none. */
+static int outbox_open(struct prefork_connection *connection)
+{
+    struct pfk_loop *const loop = connection->loop;
+    struct pfk_outbox *outbox = connection->outbox != NULL ? connection->outbox : loop->free_outboxes;
+
+    if (connection->outbox != NULL)
+        return 0;
+    if (outbox != NULL)
+        loop->free_outboxes =
+            outbox->replies.next == NULL ? NULL : pfk_list_entry(outbox->replies.next, struct pfk_outbox, replies);
+    else
+        outbox = malloc(sizeof(*outbox));
+    if (outbox == NULL)
+        return pfk_error(ENOMEM, "connection: no memory for an outbox");
+    *outbox = (struct pfk_outbox){.unsent = NULL};
+    pfk_list_init(&outbox->replies);
+    pfk_list_init(&outbox->flight);
+    connection->outbox = outbox;
+    return 0;
+}
+
+/* An outbox with nothing in it goes back to the loop. */
+static void outbox_leave(struct prefork_connection *connection)
+{
+    struct pfk_loop *const loop = connection->loop;
+    struct pfk_outbox *const outbox = connection->outbox;
+
+    if (outbox == NULL || outbox->unsent != NULL || !pfk_list_empty(&outbox->replies) ||
+        !pfk_list_empty(&outbox->flight))
+        return;
+    outbox->replies.next = loop->free_outboxes == NULL ? NULL : &loop->free_outboxes->replies;
+    loop->free_outboxes = outbox;
+    connection->outbox = NULL;
+}
+
+static size_t outbox_unsent_bytes(const struct prefork_connection *connection)
+{
+    return connection->outbox == NULL ? 0 : pfk_buffer_length(connection->outbox->unsent);
+}
+
 /* -- Entries ---------------------------------------------------------------- */
 
 static struct pfk_reply *outbox_take_entry(struct prefork_connection *connection, enum outbox_state state)
 {
     struct pfk_reply *entry = connection->loop->free_replies;
 
+    if (outbox_open(connection) != 0)
+        return NULL;
     if (entry != NULL) {
         connection->loop->free_replies =
             entry->link.next == NULL ? NULL : pfk_list_entry(entry->link.next, struct pfk_reply, link);
@@ -100,11 +145,11 @@ static void outbox_release(struct prefork_connection *connection, struct pfk_rep
         outbox_collect(connection, entry);
         break;
     case OUTBOX_BYTES:
-        connection->outbox_bytes -= outbox_cost(entry);
+        connection->outbox->bytes -= outbox_cost(entry);
         pfk_buffer_free(&entry->bytes);
         break;
     case OUTBOX_FILE:
-        connection->outbox_bytes -= outbox_cost(entry);
+        connection->outbox->bytes -= outbox_cost(entry);
         pfk_fd_close(&entry->fd);
         break;
     case OUTBOX_FAILED:
@@ -115,7 +160,11 @@ static void outbox_release(struct prefork_connection *connection, struct pfk_rep
 
 static struct pfk_reply *outbox_head(const struct prefork_connection *connection)
 {
-    return pfk_list_empty(&connection->outbox) ? NULL : pfk_list_entry(connection->outbox.next, struct pfk_reply, link);
+    const struct pfk_outbox *const outbox = connection->outbox;
+
+    return outbox == NULL || pfk_list_empty(&outbox->replies)
+               ? NULL
+               : pfk_list_entry(outbox->replies.next, struct pfk_reply, link);
 }
 
 static bool outbox_is_ready(const struct pfk_reply *entry)
@@ -144,13 +193,15 @@ static void outbox_touch(struct prefork_connection *connection)
 
 static void outbox_lose(struct prefork_connection *connection)
 {
-    connection->phase = PFK_CONNECTION_GONE;
+    pfk_connection_enter(connection, PFK_CONNECTION_GONE);
     outbox_touch(connection);
 }
 
 static void outbox_keep(struct prefork_connection *connection, const void *data, size_t length)
 {
-    if (connection->phase != PFK_CONNECTION_GONE && pfk_buffer_append(&connection->unsent, data, length) != 0)
+    if (connection->phase == PFK_CONNECTION_GONE || length == 0)
+        return;
+    if (outbox_open(connection) != 0 || pfk_buffer_append(&connection->outbox->unsent, data, length) != 0)
         outbox_lose(connection);
 }
 
@@ -166,6 +217,7 @@ static size_t outbox_count_sent(struct prefork_connection *connection, ssize_t s
     if (sent >= 0) {
         pfk_loop_count(connection->loop, PFK_COUNT_BYTES_OUT, (uint64_t)sent);
         connection->served = true;
+        connection->moved = true;
         return (size_t)sent;
     }
     if (errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM)
@@ -184,7 +236,7 @@ static size_t outbox_send(struct prefork_connection *connection, struct iovec *p
         return pfk_receiver_reply(connection->datagram, pieces, n_pieces);
     }
     do {
-        sent = sendmsg(connection->writable.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT | flags);
+        sent = sendmsg(connection->watcher.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT | flags);
     } while (sent < 0 && errno == EINTR);
     return outbox_count_sent(connection, sent);
 }
@@ -198,16 +250,11 @@ static size_t outbox_add_piece(struct iovec *pieces, size_t n_pieces, const void
     return n_pieces + 1;
 }
 
-/* Collects unsent bytes, the cork and ready entries at the head into pieces; a
- * file behind them makes *flags_out say that more follows. */
-static size_t outbox_gather(const struct prefork_connection *connection, struct iovec *pieces, size_t *total_out,
-                            int *flags_out)
+static size_t outbox_gather_replies(const struct pfk_outbox *outbox, struct iovec *pieces, size_t n, int *flags_out)
 {
-    size_t n = outbox_add_piece(pieces, 0, pfk_buffer_data(connection->unsent), pfk_buffer_length(connection->unsent));
-    const struct pfk_list *at = connection->outbox.next;
+    const struct pfk_list *at = outbox->replies.next;
 
-    n = outbox_add_piece(pieces, n, connection->loop->cork, outbox_corked(connection));
-    for (; at != &connection->outbox && n < OUTBOX_GATHER; at = at->next) {
+    for (; at != &outbox->replies && n < OUTBOX_GATHER; at = at->next) {
         const struct pfk_reply *entry = pfk_list_entry(at, const struct pfk_reply, link);
         const void *data;
         size_t length;
@@ -217,8 +264,25 @@ static size_t outbox_gather(const struct prefork_connection *connection, struct 
         length = outbox_entry_bytes(entry, &data);
         n = outbox_add_piece(pieces, n, data, length);
     }
-    *flags_out =
-        at != &connection->outbox && pfk_list_entry(at, struct pfk_reply, link)->state == OUTBOX_FILE ? MSG_MORE : 0;
+    if (at != &outbox->replies && pfk_list_entry(at, struct pfk_reply, link)->state == OUTBOX_FILE)
+        *flags_out = MSG_MORE;
+    return n;
+}
+
+/* Collects unsent bytes, the cork and ready entries at the head into pieces; a
+ * file behind them makes *flags_out say that more follows. */
+static size_t outbox_gather(const struct prefork_connection *connection, struct iovec *pieces, size_t *total_out,
+                            int *flags_out)
+{
+    struct pfk_outbox *const outbox = connection->outbox;
+    size_t n = 0;
+
+    *flags_out = 0;
+    if (outbox != NULL)
+        n = outbox_add_piece(pieces, n, pfk_buffer_data(outbox->unsent), pfk_buffer_length(outbox->unsent));
+    n = outbox_add_piece(pieces, n, connection->loop->cork, outbox_corked(connection));
+    if (outbox != NULL)
+        n = outbox_gather_replies(outbox, pieces, n, flags_out);
     *total_out = 0;
     for (size_t i = 0; i < n; i++)
         *total_out += pieces[i].iov_len;
@@ -239,11 +303,12 @@ static size_t outbox_account(size_t length, size_t *sent)
 static void outbox_settle(struct prefork_connection *connection, size_t sent, bool keep_rest)
 {
     struct pfk_loop *loop = connection->loop;
-    const size_t unsent = pfk_buffer_length(connection->unsent);
+    const size_t unsent = outbox_unsent_bytes(connection);
     const size_t corked = outbox_corked(connection);
     size_t rest = outbox_account(unsent, &sent);
 
-    pfk_buffer_consume(&connection->unsent, unsent - rest);
+    if (unsent > 0)
+        pfk_buffer_consume(&connection->outbox->unsent, unsent - rest);
     if (corked > 0) {
         rest = outbox_account(corked, &sent);
         outbox_keep(connection, loop->cork + (corked - rest), rest);
@@ -288,7 +353,7 @@ static bool outbox_send_file(struct prefork_connection *connection, struct pfk_r
 
     while (entry->length > 0 && left_of_turn > 0) {
         const size_t wanted = entry->length < left_of_turn ? entry->length : left_of_turn;
-        const ssize_t sent = sendfile(connection->writable.fd, entry->fd, &entry->offset, wanted);
+        const ssize_t sent = sendfile(connection->watcher.fd, entry->fd, &entry->offset, wanted);
 
         if (sent < 0 && errno == EINTR)
             continue;
@@ -308,7 +373,9 @@ static bool outbox_send_file(struct prefork_connection *connection, struct pfk_r
  * their slots. */
 static void outbox_leave_slots(struct prefork_connection *connection)
 {
-    for (struct pfk_list *at = connection->outbox.next; at != &connection->outbox; at = at->next) {
+    const struct pfk_list *const replies = &connection->outbox->replies;
+
+    for (struct pfk_list *at = replies->next; at != replies; at = at->next) {
         struct pfk_reply *entry = pfk_list_entry(at, struct pfk_reply, link);
 
         if (entry->state != OUTBOX_READY)
@@ -320,7 +387,7 @@ static void outbox_leave_slots(struct prefork_connection *connection)
         outbox_collect(connection, entry);
         entry->job = 0;
         entry->state = OUTBOX_BYTES;
-        connection->outbox_bytes += outbox_cost(entry);
+        connection->outbox->bytes += outbox_cost(entry);
     }
 }
 
@@ -334,6 +401,21 @@ static bool outbox_pass_file(struct prefork_connection *connection, struct pfk_r
 }
 
 /* -- Sending, all of it ------------------------------------------------------ */
+
+static void outbox_drop_list(struct prefork_connection *connection, struct pfk_list *list)
+{
+    while (!pfk_list_empty(list))
+        outbox_release(connection, pfk_list_entry(list->next, struct pfk_reply, link));
+}
+
+/* Forgets all that is not in `unsent`. */
+static void outbox_drop(struct prefork_connection *connection)
+{
+    if (connection->outbox == NULL)
+        return;
+    outbox_drop_list(connection, &connection->outbox->replies);
+    outbox_drop_list(connection, &connection->outbox->flight);
+}
 
 /* The failed reply's place in the order is now: what `failed` writes goes out
  * here. When it ends the connection, later replies would be taken for this
@@ -352,14 +434,14 @@ static void outbox_answer_failure(struct prefork_connection *connection, struct 
     }
     if (rc >= 0 || connection->phase == PFK_CONNECTION_GONE)
         return;
-    pfk_outbox_drop(connection);
-    connection->phase = PFK_CONNECTION_CLOSING;
+    outbox_drop(connection);
+    pfk_connection_enter(connection, PFK_CONNECTION_CLOSING);
 }
 
 static void outbox_flush(struct prefork_connection *connection, bool writable)
 {
     while (connection->phase != PFK_CONNECTION_GONE) {
-        const size_t unsent = pfk_buffer_length(connection->unsent);
+        const size_t unsent = outbox_unsent_bytes(connection);
         struct pfk_reply *head = outbox_head(connection);
 
         if (unsent > 0 && !writable)
@@ -374,7 +456,7 @@ static void outbox_flush(struct prefork_connection *connection, bool writable)
         head = outbox_head(connection);
         if (head != NULL && head->state == OUTBOX_FAILED)
             outbox_answer_failure(connection, head);
-        else if (pfk_buffer_length(connection->unsent) > 0)
+        else if (outbox_unsent_bytes(connection) > 0)
             return;
     }
 }
@@ -384,6 +466,7 @@ void pfk_outbox_flush(struct prefork_connection *connection, bool writable)
     outbox_flush(connection, writable);
     if (outbox_is_file(outbox_head(connection)) && connection->phase != PFK_CONNECTION_GONE)
         outbox_leave_slots(connection);
+    outbox_leave(connection);
 }
 
 /* -- Entering --------------------------------------------------------------- */
@@ -396,7 +479,7 @@ static void outbox_put(struct prefork_connection *connection, const void *data, 
     size_t corked = outbox_corked(connection);
     size_t sent, n;
 
-    if (pfk_buffer_length(connection->unsent) > 0) {
+    if (outbox_unsent_bytes(connection) > 0) {
         outbox_keep(connection, data, length);
         return;
     }
@@ -420,13 +503,13 @@ static void outbox_put(struct prefork_connection *connection, const void *data, 
 /* Behind the last entry; one that holds bytes already takes more. */
 static int outbox_queue_bytes(struct prefork_connection *connection, const void *data, size_t length)
 {
-    struct pfk_reply *last = pfk_list_entry(connection->outbox.previous, struct pfk_reply, link);
+    struct pfk_reply *last = pfk_list_entry(connection->outbox->replies.previous, struct pfk_reply, link);
     struct pfk_buffer *bytes = NULL;
 
     if (last->state == OUTBOX_BYTES) {
         if (pfk_buffer_append(&last->bytes, data, length) != 0)
             return -ENOMEM;
-        connection->outbox_bytes += length;
+        connection->outbox->bytes += length;
         return 0;
     }
     if (pfk_buffer_append(&bytes, data, length) != 0)
@@ -437,8 +520,8 @@ static int outbox_queue_bytes(struct prefork_connection *connection, const void 
         return -ENOMEM;
     }
     last->bytes = bytes;
-    connection->outbox_bytes += outbox_cost(last);
-    pfk_list_append(&connection->outbox, &last->link);
+    connection->outbox->bytes += outbox_cost(last);
+    pfk_list_append(&connection->outbox->replies, &last->link);
     return 0;
 }
 
@@ -451,7 +534,7 @@ int pfk_outbox_write(struct prefork_connection *connection, const void *data, si
     if (length == 0)
         return 0;
     outbox_touch(connection);
-    if (!connection->answering && !pfk_list_empty(&connection->outbox))
+    if (!connection->answering && outbox_head(connection) != NULL)
         return outbox_queue_bytes(connection, data, length);
     outbox_put(connection, data, length);
     return connection->phase == PFK_CONNECTION_GONE ? pfk_error(EPIPE, "prefork_connection_write: the peer is gone")
@@ -469,7 +552,7 @@ static int outbox_check_file(const struct prefork_connection *connection)
 
 int pfk_outbox_send_file(struct prefork_connection *connection, int fd, off_t offset, size_t length)
 {
-    const bool first = pfk_outbox_waiting_bytes(connection) == 0 && pfk_list_empty(&connection->outbox);
+    const bool first = pfk_outbox_waiting_bytes(connection) == 0 && outbox_head(connection) == NULL;
     const int rc = outbox_check_file(connection);
     struct pfk_reply *entry = rc != 0 || length == 0 ? NULL : outbox_take_entry(connection, OUTBOX_FILE);
 
@@ -480,8 +563,8 @@ int pfk_outbox_send_file(struct prefork_connection *connection, int fd, off_t of
     entry->fd = fd;
     entry->offset = offset;
     entry->length = length;
-    connection->outbox_bytes += outbox_cost(entry);
-    pfk_list_append(&connection->outbox, &entry->link);
+    connection->outbox->bytes += outbox_cost(entry);
+    pfk_list_append(&connection->outbox->replies, &entry->link);
     outbox_touch(connection);
     /* At once, so that files that wait, wait for the peer, who ends the waiting. */
     if (first && connection->loop->current == connection)
@@ -531,6 +614,7 @@ int pfk_outbox_submit(struct prefork_connection *connection, uint32_t handler, c
     rc = prefork_lane_put(loop->lane, message, &submission, PREFORK_NO_WAIT, &entry->job);
     if (rc != 0) {
         outbox_spare_entry(loop, entry);
+        outbox_leave(connection);
         if (rc == -EAGAIN) {
             connection->refusal = PFK_REFUSAL_ROOM;
             loop->refused = true;
@@ -538,8 +622,8 @@ int pfk_outbox_submit(struct prefork_connection *connection, uint32_t handler, c
         return rc;
     }
     connection->in_flight++;
-    pfk_list_append(connection->protocol->face.order == PREFORK_ORDER_UNORDERED ? &connection->flight
-                                                                                : &connection->outbox,
+    pfk_list_append(connection->protocol->face.order == PREFORK_ORDER_UNORDERED ? &connection->outbox->flight
+                                                                                : &connection->outbox->replies,
                     &entry->link);
     return 0;
 }
@@ -562,39 +646,39 @@ void pfk_outbox_complete(struct pfk_loop *loop, const struct prefork_result *res
         outbox_collect(connection, entry);
     if (connection->protocol->face.order == PREFORK_ORDER_UNORDERED) {
         pfk_list_remove(&entry->link);
-        pfk_list_append(&connection->outbox, &entry->link);
+        pfk_list_append(&connection->outbox->replies, &entry->link);
     }
     outbox_touch(connection);
 }
 
 /* -- Asking and ending ------------------------------------------------------ */
 
-static void outbox_drop_list(struct prefork_connection *connection, struct pfk_list *list)
+void pfk_outbox_close(struct prefork_connection *connection)
 {
-    while (!pfk_list_empty(list))
-        outbox_release(connection, pfk_list_entry(list->next, struct pfk_reply, link));
-}
-
-void pfk_outbox_drop(struct prefork_connection *connection)
-{
-    outbox_drop_list(connection, &connection->outbox);
-    outbox_drop_list(connection, &connection->flight);
+    if (connection->outbox == NULL)
+        return;
+    outbox_drop(connection);
+    pfk_buffer_free(&connection->outbox->unsent);
+    outbox_leave(connection);
 }
 
 bool pfk_outbox_empty(const struct prefork_connection *connection)
 {
-    return pfk_list_empty(&connection->outbox) && pfk_list_empty(&connection->flight) &&
-           pfk_buffer_length(connection->unsent) == 0 && outbox_corked(connection) == 0;
+    const struct pfk_outbox *const outbox = connection->outbox;
+
+    return outbox_corked(connection) == 0 &&
+           (outbox == NULL ||
+            (outbox->unsent == NULL && pfk_list_empty(&outbox->replies) && pfk_list_empty(&outbox->flight)));
 }
 
 size_t pfk_outbox_waiting_bytes(const struct prefork_connection *connection)
 {
-    return pfk_buffer_length(connection->unsent) + connection->outbox_bytes;
+    return connection->outbox == NULL ? 0 : outbox_unsent_bytes(connection) + connection->outbox->bytes;
 }
 
 bool pfk_outbox_stalled(const struct prefork_connection *connection)
 {
-    return connection->unsent != NULL || outbox_is_file(outbox_head(connection));
+    return outbox_unsent_bytes(connection) > 0 || outbox_is_file(outbox_head(connection));
 }
 
 void pfk_outbox_free_spare(struct pfk_loop *loop)
@@ -604,5 +688,12 @@ void pfk_outbox_free_spare(struct pfk_loop *loop)
 
         loop->free_replies = entry->link.next == NULL ? NULL : pfk_list_entry(entry->link.next, struct pfk_reply, link);
         free(entry);
+    }
+    while (loop->free_outboxes != NULL) {
+        struct pfk_outbox *outbox = loop->free_outboxes;
+
+        loop->free_outboxes =
+            outbox->replies.next == NULL ? NULL : pfk_list_entry(outbox->replies.next, struct pfk_outbox, replies);
+        free(outbox);
     }
 }

@@ -19,6 +19,14 @@
 
 #include "io/connection.h"
 
+/* Exists while there is something in it. */
+struct pfk_outbox {
+    struct pfk_list replies;   /* in the order in which they will be sent; replies.next alone while spare */
+    struct pfk_list flight;    /* unordered only: jobs whose replies have no place yet */
+    struct pfk_buffer *unsent; /* to be sent before them; the kernel took no more */
+    size_t bytes;              /* private bytes in `replies`, with what they cost */
+};
+
 /* Submits a message as a job and gives its reply a place. The errors of
  * prefork_connection_submit. */
 int pfk_outbox_submit(struct prefork_connection *connection, uint32_t handler, const void *message, size_t length);
@@ -38,8 +46,8 @@ void pfk_outbox_complete(struct pfk_loop *loop, const struct prefork_result *res
  * says that the kernel takes bytes again. */
 void pfk_outbox_flush(struct prefork_connection *connection, bool writable);
 
-/* Forgets what is not in `unsent`; jobs in flight are detached. */
-void pfk_outbox_drop(struct prefork_connection *connection);
+/* Forgets all that is in it; jobs in flight are detached. */
+void pfk_outbox_close(struct prefork_connection *connection);
 
 /* Whether nothing will be sent any more, and how much waits in private memory. */
 bool pfk_outbox_empty(const struct prefork_connection *connection);
@@ -48,7 +56,8 @@ size_t pfk_outbox_waiting_bytes(const struct prefork_connection *connection);
 /* Whether it goes on when the kernel takes bytes again. */
 bool pfk_outbox_stalled(const struct prefork_connection *connection);
 
-/* Frees the entries that a loop keeps for later use. */
+/* Frees the entries and outboxes that a loop keeps for later use: as many as
+ * were in use at once. */
 void pfk_outbox_free_spare(struct pfk_loop *loop);
 
 #endif

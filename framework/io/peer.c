@@ -44,7 +44,7 @@ PFK_EXPORT int prefork_connection_peer(const struct prefork_connection *connecti
     else if (proxied != NULL && proxied->header.announced)
         peer = proxied->header.peer;
     else
-        rc = pfk_peer_of_socket(connection->readable.fd, &peer);
+        rc = pfk_peer_of_socket(connection->watcher.fd, &peer);
     if (rc != 0)
         return pfk_error_call(-rc, "prefork_connection_peer");
     pfk_address_unmap(&peer);

@@ -23,7 +23,7 @@ static int64_t protocol_lines_frame(struct prefork_connection *connection, const
         return -EMSGSIZE;
     if (final)
         return (int64_t)length;
-    connection->scanned = limit;
+    connection->scanned = (uint32_t)limit;
     return 0;
 }
 

@@ -89,6 +89,27 @@ void pfk_lane_count(struct prefork_lane *lane, enum pfk_lane_counter counter, ui
     pfk_u64_bump_relaxed(&lane->shm->counters[counter], by);
 }
 
+void pfk_lane_publish(struct prefork_lane *lane, enum pfk_lane_counter counter, uint64_t value)
+{
+    pfk_u64_store_relaxed(&lane->shm->counters[counter], value);
+}
+
+uint64_t pfk_table_published(const struct prefork_table *table, uint32_t lane, enum pfk_lane_counter counter)
+{
+    const struct pfk_lane_shm *const shm = pfk_table_lane(table, lane);
+
+    return pfk_u32_load_relaxed(&shm->in_use) == 0 ? 0 : pfk_u64_load_relaxed(&shm->counters[counter]);
+}
+
+uint64_t pfk_table_published_sum(const struct prefork_table *table, enum pfk_lane_counter counter)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t lane = 1; lane <= table->geometry.lanes; lane++)
+        sum += pfk_table_published(table, lane, counter);
+    return sum;
+}
+
 uint64_t pfk_table_counter(const struct prefork_table *table, uint32_t lane, enum pfk_lane_counter counter)
 {
     return pfk_u64_load_relaxed(&pfk_table_lane(table, lane)->counters[counter]);

@@ -73,11 +73,23 @@ enum pfk_lane_counter {
     PFK_COUNT_ACCEPT_ERRORS,
     PFK_COUNT_DATAGRAMS,         /* handed over */
     PFK_COUNT_DATAGRAMS_DROPPED, /* too long or empty, or a reply that could not be sent */
-    PFK_COUNT_JOBS, /* completed by this lane; kept by the table */
+    PFK_COUNT_CONNECTIONS_TIMED_OUT,
+    PFK_COUNT_CONNECTIONS_REFUSED, /* closed at once: over a limit, or no descriptor was left */
+    PFK_COUNT_CONNECTIONS_NOW,     /* open now; published */
+    PFK_COUNT_CONNECTIONS_TAKEN,   /* accepted, as io/load.h counts them; published */
+    PFK_COUNT_JOBS,                /* completed by this lane; kept by the table */
     PFK_LANE_COUNTERS
 };
 
 void pfk_lane_count(struct prefork_lane *lane, enum pfk_lane_counter counter, uint64_t by);
+
+/* Sets a counter that tells how things are now. Good while the lane is open:
+ * what a dead one had published is forgotten when its lane has been repaired. */
+void pfk_lane_publish(struct prefork_lane *lane, enum pfk_lane_counter counter, uint64_t value);
+
+/* Reads what a lane published; 0 when it is not open. The sum over all lanes. */
+uint64_t pfk_table_published(const struct prefork_table *table, uint32_t lane, enum pfk_lane_counter counter);
+uint64_t pfk_table_published_sum(const struct prefork_table *table, enum pfk_lane_counter counter);
 
 /* Reads one lane's counter (a hint: whoever may write the table may lie). */
 uint64_t pfk_table_counter(const struct prefork_table *table, uint32_t lane, enum pfk_lane_counter counter);

@@ -22,7 +22,13 @@
     X(BACKLOG, 1, 65535, 4096)                                                                                         \
     X(ALLOW_THREADS, 0, 1, 0)                                                                                          \
     X(ON_DAMAGE, 0, 1, PREFORK_DAMAGE_REBUILD)                                                                         \
-    X(ATTACHED_PRODUCERS, 0, 1024, 0)
+    X(ATTACHED_PRODUCERS, 0, 1024, 0)                                                                                  \
+    X(CONNECTIONS, 0, UINT32_MAX, 0)                                                                                   \
+    X(CONNECTIONS_PER_PEER, 0, 65535, 0)                                                                               \
+    X(FIRST_BYTE_MS, 0, 86400000, 60000)                                                                               \
+    X(MESSAGE_MS, 0, 86400000, 60000)                                                                                  \
+    X(IDLE_MS, 0, 86400000, 75000)                                                                                     \
+    X(WRITE_MS, 0, 86400000, 60000)
 
 struct option {
     const char *name;

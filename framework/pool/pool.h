@@ -18,7 +18,7 @@
 #include "worker/handler.h"
 #include "worker/user.h"
 
-#define PFK_POOL_OPTIONS_MAX 14
+#define PFK_POOL_OPTIONS_MAX 20
 
 /* A listening socket and how its connections speak. */
 struct pfk_pool_port {

@@ -46,6 +46,10 @@ PFK_EXPORT int prefork_pool_statistics(const struct prefork_pool *pool, struct p
     full.bytes_out = pfk_table_counter_sum(pool->table, PFK_COUNT_BYTES_OUT);
     full.datagrams = pfk_table_counter_sum(pool->table, PFK_COUNT_DATAGRAMS);
     full.datagrams_dropped = pfk_table_counter_sum(pool->table, PFK_COUNT_DATAGRAMS_DROPPED);
+    full.connections_timed_out = pfk_table_counter_sum(pool->table, PFK_COUNT_CONNECTIONS_TIMED_OUT);
+    full.connections_refused = pfk_table_counter_sum(pool->table, PFK_COUNT_CONNECTIONS_REFUSED);
+    full.connections_now = pfk_table_published_sum(pool->table, PFK_COUNT_CONNECTIONS_NOW);
+    full.accept_errors = pfk_table_counter_sum(pool->table, PFK_COUNT_ACCEPT_ERRORS);
     full.jobs = table.completed;
     full.redelivered = table.redelivered;
     full.buried = table.buried;

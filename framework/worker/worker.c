@@ -132,6 +132,7 @@ static int worker_start_io_threads(struct worker *worker)
     struct pfk_io_options io = {
         .table = options->table,
         .n_handlers = options->handlers->n,
+        .limits = options->limits,
         .ports = options->ports,
         .n_ports = options->n_ports,
         .drained_fd = worker->progress_fd,

@@ -41,11 +41,12 @@ struct pfk_worker_options {
     uint32_t io_threads;
     uint32_t job_threads;
     uint32_t seat;
-    uint64_t drain_ms;     /* limit of a worker that retires alone */
-    bool durable;          /* the table outlives its master */
-    int life_fd;           /* read end of a pipe into which only the master could write, and never does */
-    int report_fd;         /* write end of this worker's report pipe */
-    sigset_t program_mask; /* what the program had blocked before it became a pool */
+    struct pfk_loop_limits limits; /* of connections */
+    uint64_t drain_ms;             /* limit of a worker that retires alone */
+    bool durable;                  /* the table outlives its master */
+    int life_fd;                   /* read end of a pipe into which only the master could write, and never does */
+    int report_fd;                 /* write end of this worker's report pipe */
+    sigset_t program_mask;         /* what the program had blocked before it became a pool */
 };
 
 /* Runs the worker and ends the process by _exit: with 0 after an orderly end.

@@ -55,11 +55,19 @@ void stage_turn(struct stage *stage)
     ev_run(stage->loop.ev, EVRUN_NOWAIT);
 }
 
+/* Where a connection begins. */
+static enum pfk_timeout_kind stage_kind(const struct stage *stage)
+{
+    return stage->loop.timeouts.length_ms[PFK_TIMEOUT_FIRST_BYTE] > 0 ? PFK_TIMEOUT_FIRST_BYTE : PFK_TIMEOUT_NONE;
+}
+
 static int stage_take_over(struct stage *stage, int server, int client, const struct pfk_protocol *protocol)
 {
     ck_assert_int_eq(fcntl(server, F_SETFL, O_NONBLOCK), 0);
     ck_assert_int_eq(fcntl(client, F_SETFL, O_NONBLOCK), 0);
     ck_assert_int_eq(pfk_connection_open(&stage->loop, server, protocol), 0);
+    stage->last = pfk_list_entry(stage->loop.timeouts.members[stage_kind(stage)].previous, struct prefork_connection,
+                                 timeout.link);
     return client;
 }
 
@@ -91,8 +99,8 @@ int stage_connect_tcp(struct stage *stage, const struct pfk_protocol *protocol)
 
 struct prefork_connection *stage_last(struct stage *stage)
 {
-    ck_assert(!pfk_list_empty(&stage->loop.connections));
-    return pfk_list_entry(stage->loop.connections.previous, struct prefork_connection, all_link);
+    ck_assert_ptr_nonnull(stage->last);
+    return stage->last;
 }
 
 const struct pfk_protocol *stage_protocol(const struct prefork_protocol *given)

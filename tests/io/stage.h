@@ -20,6 +20,7 @@ struct stage {
     struct prefork_lane *lane;
     struct prefork_lane *workers[STAGE_WORKERS]; /* each holds at most one job */
     struct pfk_loop loop;
+    struct prefork_connection *last;
 };
 
 /* Sets the stage; `slots`, `request_bytes` and `reply_bytes` may be 0. */
@@ -46,7 +47,7 @@ void stage_turn(struct stage *stage);
 int stage_connect(struct stage *stage, const struct pfk_protocol *protocol);
 int stage_connect_tcp(struct stage *stage, const struct pfk_protocol *protocol);
 
-/* Returns the connection that was opened last. */
+/* Returns the connection that was opened last, which must live. */
 struct prefork_connection *stage_last(struct stage *stage);
 
 /* Completes `given` as the pool would; handler 0. Good until the test ends. */

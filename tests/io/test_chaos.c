@@ -43,7 +43,7 @@ static void client_open(struct client *client, const struct pfk_protocol *protoc
         client->stream[i] = chance(12) == 0 ? '\n' : (char)('a' + chance(26));
     client->fd = chance(2) == 0 ? stage_connect(&stage, protocol) : stage_connect_tcp(&stage, protocol);
     if (chance(3) == 0)
-        (void)setsockopt(stage_last(&stage)->readable.fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least));
+        (void)setsockopt(stage_last(&stage)->watcher.fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least));
 }
 
 static void client_close(struct client *client, bool reset)
