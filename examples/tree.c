@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+#define PART_FLAGS (O_PATH | O_DIRECTORY | O_CLOEXEC)
 
 /* -- Paths of URLs ------------------------------------------------------------ */
 
@@ -84,11 +85,13 @@ int tree_path(const char *url, size_t length, char *path_out, size_t room)
 static int open_by_parts(int tree_fd, const char *path)
 {
     char part[NAME_MAX + 1];
-    int fd = openat(tree_fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = openat(tree_fd, ".", PART_FLAGS);
 
     while (fd >= 0 && *path != '\0') {
         const size_t length = strcspn(path, "/");
-        const bool is_last = path[length] == '\0' || path[length + 1] == '\0';
+        const int flags = path[length] == '\0'       ? OPEN_FLAGS
+                          : path[length + 1] == '\0' ? OPEN_FLAGS | O_DIRECTORY
+                                                     : PART_FLAGS;
         int next;
 
         if (length > NAME_MAX) {
@@ -97,7 +100,7 @@ static int open_by_parts(int tree_fd, const char *path)
         }
         memcpy(part, path, length);
         part[length] = '\0';
-        next = openat(fd, part, O_NOFOLLOW | (is_last ? OPEN_FLAGS : O_PATH | O_DIRECTORY | O_CLOEXEC));
+        next = openat(fd, part, O_NOFOLLOW | flags);
         if (next < 0)
             next = -errno;
         (void)close(fd);

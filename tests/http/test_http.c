@@ -44,6 +44,35 @@ static void tear_down(void)
     ck_assert_int_eq(pfk_test_fds_open(), fds_before);
 }
 
+/* -- Allocations: malloc and its like are wrapped by the linker --------------------- */
+
+static unsigned allocations;
+
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t n, size_t bytes);
+void *__real_realloc(void *memory, size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_calloc(size_t n, size_t bytes);
+void *__wrap_realloc(void *memory, size_t bytes);
+
+void *__wrap_malloc(size_t bytes)
+{
+    allocations++;
+    return __real_malloc(bytes);
+}
+
+void *__wrap_calloc(size_t n, size_t bytes)
+{
+    allocations++;
+    return __real_calloc(n, bytes);
+}
+
+void *__wrap_realloc(void *memory, size_t bytes)
+{
+    allocations++;
+    return __real_realloc(memory, bytes);
+}
+
 /* -- The server ------------------------------------------------------------------ */
 
 static int respond_text(struct prefork_connection *connection, const struct prefork_http_request *request,
@@ -168,6 +197,54 @@ START_TEST(an_answer_is_whole)
 }
 END_TEST
 
+static void ask_once(const char *request, bool by_job)
+{
+    n_received = 0;
+    stage_send(client, request);
+    if (by_job)
+        run_job(stage.workers[0], 0);
+    expect_answers(1);
+}
+
+/* Without an assertion: those allocate. */
+static bool ask_quietly(const char *request)
+{
+    n_received = 0;
+    if (send(client, request, strlen(request), 0) < 0)
+        return false;
+    for (int turn = 0; turn < 1000 && n_received == 0; turn++) {
+        struct prefork_job *job;
+
+        stage_turn(&stage);
+        if (prefork_lane_claim(stage.workers[0], PREFORK_NO_WAIT, &job) == 0) {
+            (void)prefork_http_reply(job,
+                                     &(struct prefork_http_response){.status = 200, .body = "job", .body_bytes = 3});
+            (void)prefork_job_complete(job, 0);
+        }
+        receive();
+    }
+    return n_received > 0;
+}
+
+START_TEST(no_request_allocates)
+{
+    static const char *const requests[] = {
+        "GET / HTTP/1.1\r\n" H "\r\n", "POST / HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc",
+        "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        "GET /job HTTP/1.1\r\n" H "\r\n"};
+    unsigned before, answered = 0;
+
+    connect_client();
+    ck_assert(ask_quietly(requests[_i]));
+    before = allocations;
+    for (int i = 0; i < 100; i++)
+        answered += ask_quietly(requests[_i]);
+    before = allocations - before;
+    ck_assert_uint_eq(answered, 100);
+    ck_assert_uint_eq(before, 0);
+}
+END_TEST
+
 START_TEST(requests_that_dribble_in)
 {
     static const char text[] =
@@ -182,6 +259,16 @@ START_TEST(requests_that_dribble_in)
     expect_answers(2);
     expect_text("Content-Length: 3\r\nContent-Type: x/y\r\n\r\nabcHTTP/1.1");
     ck_assert_ptr_null(prefork_connection_user(stage_last(&stage)));
+}
+END_TEST
+
+START_TEST(without_a_function_all_are_jobs)
+{
+    static const struct prefork_http_options bare = {.size = sizeof(bare)};
+
+    client = stage_connect(&stage, stage_protocol(prefork_protocol_http(&bare)));
+    ask_once("POST /whatever HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc", true);
+    expect_text("\r\n\r\n[abc]");
 }
 END_TEST
 
@@ -666,7 +753,9 @@ static Suite *http_suite(void)
     tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_set_timeout(tcase, 20);
     tcase_add_test(tcase, an_answer_is_whole);
+    tcase_add_loop_test(tcase, no_request_allocates, 0, 4);
     tcase_add_test(tcase, requests_that_dribble_in);
+    tcase_add_test(tcase, without_a_function_all_are_jobs);
     tcase_add_test(tcase, head_has_no_body);
     tcase_add_test(tcase, answers_come_in_order);
     tcase_add_test(tcase, more_than_may_be_in_flight_waits);
