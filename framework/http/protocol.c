@@ -259,6 +259,10 @@ static int http_failed(struct prefork_connection *connection, int status, void *
         http_answer_refusal(connection, thread, thread->refusal);
         return status;
     }
+    if (status == -ETIMEDOUT && http_kept(connection) != NULL) { /* the rest of a request did not come */
+        http_answer_refusal(connection, thread, 408);
+        return status;
+    }
     http_answer_failure(connection, thread);
     return 0;
 }

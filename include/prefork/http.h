@@ -17,8 +17,9 @@
  *
  * What the library answers by itself, closing the connection afterwards: 400
  * what is no request, or could be read in two ways (both Content-Length and
- * Transfer-Encoding, folded or misspelt headers, no Host, ...); 413 a body that
- * is too large; 414, 431 a head that is; 417; 501 a transfer coding other than
+ * Transfer-Encoding, folded or misspelt headers, no Host, ...); 408 a request
+ * that does not get whole (PREFORK_POOL_MESSAGE_MS); 413 a body that is too
+ * large; 414, 431 a head that is; 417; 501 a transfer coding other than
  * chunked, and CONNECT; 505. And without closing: 500 where a handler failed
  * or died.
  *

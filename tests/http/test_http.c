@@ -624,7 +624,7 @@ static void shrink_buffers(void)
 {
     const int least = 1;
 
-    ck_assert_int_eq(setsockopt(stage_last(&stage)->writable.fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)), 0);
+    ck_assert_int_eq(setsockopt(stage_last(&stage)->watcher.fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)), 0);
 }
 
 START_TEST(a_file_is_sent)
@@ -745,6 +745,30 @@ START_TEST(a_file_for_head_and_close)
 }
 END_TEST
 
+/* -- Time ------------------------------------------------------------------------------ */
+
+START_TEST(half_a_request_gets_408)
+{
+    stage.loop.timeouts.length_ms[PFK_TIMEOUT_MESSAGE] = 30;
+    connect_client();
+    stage_send(client, "GET / HTTP/1.1\r\n" H "\r\nGET / HTTP/1.1\r\nHo");
+    expect_answers(2);
+    expect_text("HTTP/1.1 408 Request Timeout\r\n");
+    stage_expect_end(&stage, client);
+}
+END_TEST
+
+START_TEST(who_does_not_read_a_file_is_closed)
+{
+    stage.loop.timeouts.length_ms[PFK_TIMEOUT_WRITE] = 30;
+    connect_client();
+    shrink_buffers();
+    make_file(300000);
+    stage_send(client, "GET /file HTTP/1.1\r\n" H "\r\n");
+    STAGE_UNTIL(&stage, stage.loop.n_connections == 0);
+}
+END_TEST
+
 static Suite *http_suite(void)
 {
     Suite *suite = suite_create("http");
@@ -782,6 +806,8 @@ static Suite *http_suite(void)
     tcase_add_test(tcase, a_client_that_goes_while_a_file_is_sent);
     tcase_add_test(tcase, a_file_that_became_shorter_ends_the_connection);
     tcase_add_test(tcase, a_file_for_head_and_close);
+    tcase_add_test(tcase, half_a_request_gets_408);
+    tcase_add_test(tcase, who_does_not_read_a_file_is_closed);
     suite_add_tcase(suite, tcase);
     return suite;
 }
