@@ -41,8 +41,9 @@ enum http_range http_range_of(const struct prefork_http_text *header, uint64_t b
                               uint64_t *length_out)
 {
     char text[64];
-    uint64_t first, last;
-    bool from_end;
+    uint64_t first = 0;
+    uint64_t last = 0;
+    bool from_end = false;
 
     *first_out = 0;
     *length_out = bytes;
