@@ -18,6 +18,8 @@
 #define ACCEPTOR_REST_S          0.010
 #define ACCEPTOR_REST_MAX_S      0.100
 #define ACCEPTOR_SHORTAGE_ENDS_S 1.0
+/* How long idler threads are given to take a connection. */
+#define ACCEPTOR_YIELD_S 0.001
 
 struct pfk_acceptor_port {
     struct pfk_acceptor *acceptor;
@@ -55,9 +57,10 @@ static void acceptor_turn_away(struct pfk_acceptor *acceptor, const struct pfk_a
 
         pfk_fd_close(&acceptor->reserve_fd);
         fd = accept4(port->watcher.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0)
+        if (fd >= 0) {
             acceptor->turned_away++;
-        else
+            pfk_loop_count(acceptor->loop, PFK_COUNT_CONNECTIONS_REFUSED, 1);
+        } else
             i = ACCEPTOR_BATCH;
         pfk_fd_close(&fd);
         acceptor_open_reserve(acceptor);
@@ -112,7 +115,66 @@ static void acceptor_on_rested(struct ev_loop *ev, ev_timer *watcher, int events
     acceptor_watch(acceptor, true);
 }
 
+/* -- Letting others go first ------------------------------------------------ */
+
+static void acceptor_on_yielded(struct ev_loop *ev, ev_timer *watcher, int events)
+{
+    struct pfk_acceptor *const acceptor = watcher->data;
+
+    (void)ev;
+    (void)events;
+    acceptor->grants = 1u << acceptor->waits;
+    if (acceptor->grants < ACCEPTOR_BATCH)
+        acceptor->waits++;
+    acceptor_watch(acceptor, true);
+}
+
+/* Whether a connection that may wait is better left to others. */
+static bool acceptor_yields(struct pfk_acceptor *acceptor, const struct pfk_acceptor_port *port)
+{
+    if (pfk_listener_is_sharded(port->listener))
+        return false;
+    if (acceptor->grants > 0) {
+        acceptor->grants--;
+        return false;
+    }
+    return pfk_load_yields(&acceptor->load, acceptor->loop->n_connections);
+}
+
+static void acceptor_look_away(struct pfk_acceptor *acceptor)
+{
+    acceptor_watch(acceptor, false);
+    ev_timer_set(&acceptor->yield, ACCEPTOR_YIELD_S, 0.);
+    ev_timer_start(acceptor->loop->ev, &acceptor->yield);
+}
+
+/* Somebody else took what waited. */
+static void acceptor_forget_waits(struct pfk_acceptor *acceptor)
+{
+    acceptor->waits = 0;
+    acceptor->grants = 0;
+}
+
 /* -- Accepting -------------------------------------------------------------- */
+
+static bool acceptor_is_full(const struct pfk_acceptor *acceptor)
+{
+    return acceptor->connections_max > 0 && pfk_load_connections(&acceptor->load) >= acceptor->connections_max;
+}
+
+/* Takes over what was just accepted. */
+static void acceptor_take(struct pfk_acceptor_port *port, int fd)
+{
+    struct pfk_acceptor *const acceptor = port->acceptor;
+
+    pfk_load_take(&acceptor->load);
+    if (acceptor_is_full(acceptor)) {
+        pfk_loop_count(acceptor->loop, PFK_COUNT_CONNECTIONS_REFUSED, 1);
+        pfk_fd_close(&fd);
+        return;
+    }
+    (void)pfk_connection_open(acceptor->loop, fd, port->protocol);
+}
 
 /* Errors of one connection that came with it, or of the network; accept(2). */
 static bool acceptor_error_passes(int code)
@@ -144,8 +206,10 @@ static bool acceptor_error_is_shortage(int code)
 /* Returns whether to try the next one. */
 static bool acceptor_fail(struct pfk_acceptor_port *port, int code)
 {
-    if (code == EAGAIN || code == EWOULDBLOCK)
+    if (code == EAGAIN || code == EWOULDBLOCK) {
+        acceptor_forget_waits(port->acceptor);
         return false;
+    }
     pfk_loop_count(port->acceptor->loop, PFK_COUNT_ACCEPT_ERRORS, 1);
     if (acceptor_error_passes(code))
         return true;
@@ -168,8 +232,14 @@ static void acceptor_on_readable(struct ev_loop *ev, ev_io *watcher, int events)
     (void)ev;
     (void)events;
     for (int i = 0; i < ACCEPTOR_BATCH; i++) {
-        const int fd = accept4(watcher->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd;
 
+        if (acceptor_yields(port->acceptor, port)) {
+            if (i == 0) /* later on it is not known whether one waits: the loop asks first */
+                acceptor_look_away(port->acceptor);
+            return;
+        }
+        fd = accept4(watcher->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             if (!acceptor_fail(port, errno))
                 return;
@@ -178,25 +248,29 @@ static void acceptor_on_readable(struct ev_loop *ev, ev_io *watcher, int events)
         port->acceptor->rest_s = 0;
         if (port->acceptor->short_of_descriptors)
             acceptor_end_shortage(port->acceptor);
-        (void)pfk_connection_open(port->acceptor->loop, fd, port->protocol);
+        acceptor_take(port, fd);
     }
 }
 
 /* -- Beginning and end ------------------------------------------------------ */
 
-int pfk_acceptor_start(struct pfk_acceptor *acceptor, struct pfk_loop *loop, const struct pfk_io_port *ports,
-                       size_t n_ports, uint32_t number)
+int pfk_acceptor_start(struct pfk_acceptor *acceptor, struct pfk_loop *loop, const struct pfk_io_options *options)
 {
-    *acceptor = (struct pfk_acceptor){.loop = loop, .n_ports = n_ports, .reserve_fd = -1};
+    const struct pfk_io_port *const ports = options->ports;
+    const size_t n_ports = options->n_ports;
+
+    *acceptor = (struct pfk_acceptor){.loop = loop, .reserve_fd = -1, .connections_max = options->connections_max};
     ev_init(&acceptor->rest, acceptor_on_rested);
+    ev_init(&acceptor->yield, acceptor_on_yielded);
     acceptor->rest.data = acceptor;
+    acceptor->yield.data = acceptor;
+    pfk_load_open(&acceptor->load, options->table, loop->lane, &options->family, options->number);
     acceptor->ports = calloc(n_ports > 0 ? n_ports : 1, sizeof(*acceptor->ports));
     if (acceptor->ports == NULL)
         return pfk_error(ENOMEM, "I/O thread: no memory for %zu listeners", n_ports);
     acceptor_open_reserve(acceptor);
     if (acceptor->reserve_fd < 0)
         return pfk_error(errno, "I/O thread: open /dev/null: no descriptor left? raise ulimit -n");
-    acceptor->n_ports = 0;
     for (size_t i = 0; i < n_ports; i++) {
         struct pfk_acceptor_port *port = &acceptor->ports[acceptor->n_ports];
 
@@ -206,7 +280,7 @@ int pfk_acceptor_start(struct pfk_acceptor *acceptor, struct pfk_loop *loop, con
         port->acceptor = acceptor;
         port->listener = ports[i].listener;
         port->protocol = ports[i].protocol;
-        ev_io_init(&port->watcher, acceptor_on_readable, pfk_listener_fd(port->listener, number), EV_READ);
+        ev_io_init(&port->watcher, acceptor_on_readable, pfk_listener_fd(port->listener, options->number), EV_READ);
         port->watcher.data = port;
     }
     acceptor_watch(acceptor, true);
@@ -220,6 +294,7 @@ void pfk_acceptor_stop(struct pfk_acceptor *acceptor)
     if (acceptor->ports != NULL)
         acceptor_watch(acceptor, false);
     ev_timer_stop(acceptor->loop->ev, &acceptor->rest);
+    ev_timer_stop(acceptor->loop->ev, &acceptor->yield);
     pfk_fd_close(&acceptor->reserve_fd);
     free(acceptor->ports);
     acceptor->ports = NULL;

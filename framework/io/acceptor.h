@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* An I/O thread's share in the listening sockets: takes connections in small
- * batches, and rests while the process has no descriptors left.
+ * batches, lets less busy threads go first, and rests while the process has no
+ * descriptors left.
+ *
+ * All threads of all workers are woken for a connection. Those that have more to
+ * do than the others (load.h) look away for a millisecond; if it still waits
+ * then, nobody idler came, and they take it: one at first, then two, ... as long
+ * as nobody comes. So a connection waits for a stopped thread a millisecond, and
+ * a crowd of them not much longer.
  *
  * Without descriptors a listening socket stays readable and every accept fails:
  * a loop that only looked again would spin. So the watchers stop for 10 ms, then
@@ -32,12 +39,17 @@ struct pfk_acceptor {
     double failed_at;     /* ev_now of the last failure */
     uint64_t turned_away; /* in this shortage */
     ev_timer rest;
+
+    struct pfk_load load;
+    uint32_t connections_max; /* 0: any number */
+    unsigned waits;           /* in a row after which a connection was still there */
+    unsigned grants;          /* connections that may be taken whatever the others do */
+    ev_timer yield;
 };
 
-/* Begins to accept, as I/O thread `number` of all workers. `acceptor` stays where
- * it is. -ENOMEM, -EMFILE. */
-int pfk_acceptor_start(struct pfk_acceptor *acceptor, struct pfk_loop *loop, const struct pfk_io_port *ports,
-                       size_t n_ports, uint32_t number);
+/* Begins to accept; `options` is borrowed for the call, `acceptor` stays where it
+ * is. -ENOMEM, -EMFILE. */
+int pfk_acceptor_start(struct pfk_acceptor *acceptor, struct pfk_loop *loop, const struct pfk_io_options *options);
 
 /* Ends it; may be called again. The sockets stay open. */
 void pfk_acceptor_stop(struct pfk_acceptor *acceptor);

@@ -97,7 +97,7 @@ static int iothread_open(struct pfk_iothread *thread)
     if (rc == 0)
         pfk_loop_limit(&thread->loop, &options->limits);
     if (rc == 0)
-        rc = pfk_acceptor_start(&thread->acceptor, &thread->loop, options->ports, options->n_ports, options->number);
+        rc = pfk_acceptor_start(&thread->acceptor, &thread->loop, options);
     if (rc == 0)
         rc = pfk_receiver_start(&thread->receiver, &thread->loop, options->ports, options->n_ports, options->number);
     if (rc == 0)

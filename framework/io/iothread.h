@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "io/listener.h"
+#include "io/load.h"
 #include "io/loop.h"
 #include "io/protocol.h"
 #include "prefork/table.h"
@@ -37,6 +38,8 @@ struct pfk_io_options {
     uint32_t number;     /* of the thread among those of all workers: seat * threads of each + index */
     uint32_t n_handlers; /* handler numbers below it exist */
     struct pfk_loop_limits limits;
+    struct pfk_load_family family;   /* of the I/O threads of all workers; all 0: this one is alone */
+    uint32_t connections_max;        /* open in the family at once; 0: any number */
     const struct pfk_io_port *ports; /* copied */
     size_t n_ports;                  /* may be 0 */
     int drained_fd;                  /* an eventfd of the caller's that gets 1 added when a drain has ended;

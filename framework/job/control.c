@@ -94,11 +94,9 @@ void pfk_lane_publish(struct prefork_lane *lane, enum pfk_lane_counter counter, 
     pfk_u64_store_relaxed(&lane->shm->counters[counter], value);
 }
 
-uint64_t pfk_table_published(const struct prefork_table *table, uint32_t lane, enum pfk_lane_counter counter)
+bool pfk_table_lane_open(const struct prefork_table *table, uint32_t lane)
 {
-    const struct pfk_lane_shm *const shm = pfk_table_lane(table, lane);
-
-    return pfk_u32_load_relaxed(&shm->in_use) == 0 ? 0 : pfk_u64_load_relaxed(&shm->counters[counter]);
+    return pfk_u32_load_relaxed(&pfk_table_lane(table, lane)->in_use) != 0;
 }
 
 uint64_t pfk_table_published_sum(const struct prefork_table *table, enum pfk_lane_counter counter)
@@ -106,7 +104,7 @@ uint64_t pfk_table_published_sum(const struct prefork_table *table, enum pfk_lan
     uint64_t sum = 0;
 
     for (uint32_t lane = 1; lane <= table->geometry.lanes; lane++)
-        sum += pfk_table_published(table, lane, counter);
+        sum += pfk_table_lane_open(table, lane) ? pfk_table_counter(table, lane, counter) : 0;
     return sum;
 }
 

@@ -87,8 +87,10 @@ void pfk_lane_count(struct prefork_lane *lane, enum pfk_lane_counter counter, ui
  * what a dead one had published is forgotten when its lane has been repaired. */
 void pfk_lane_publish(struct prefork_lane *lane, enum pfk_lane_counter counter, uint64_t value);
 
-/* Reads what a lane published; 0 when it is not open. The sum over all lanes. */
-uint64_t pfk_table_published(const struct prefork_table *table, uint32_t lane, enum pfk_lane_counter counter);
+/* Whether somebody has the lane open, or died with it. */
+bool pfk_table_lane_open(const struct prefork_table *table, uint32_t lane);
+
+/* The sum of what the open lanes have published. */
 uint64_t pfk_table_published_sum(const struct prefork_table *table, enum pfk_lane_counter counter);
 
 /* Reads one lane's counter (a hint: whoever may write the table may lie). */

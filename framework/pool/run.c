@@ -197,6 +197,8 @@ static struct pfk_master_settings run_settings(struct prefork_pool *pool)
                 .n_ports = pool->n_ports,
                 .user = pool->has_user ? &pool->user : NULL,
                 .io_threads = (uint32_t)pool->options[PREFORK_POOL_IO_THREADS],
+                .seats = (uint32_t)pool->options[PREFORK_POOL_WORKERS],
+                .connections_max = (uint32_t)pool->options[PREFORK_POOL_CONNECTIONS],
                 .limits = {.first_byte_ms = (uint32_t)pool->options[PREFORK_POOL_FIRST_BYTE_MS],
                            .message_ms = (uint32_t)pool->options[PREFORK_POOL_MESSAGE_MS],
                            .idle_ms = (uint32_t)pool->options[PREFORK_POOL_IDLE_MS],

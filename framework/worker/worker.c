@@ -133,6 +133,8 @@ static int worker_start_io_threads(struct worker *worker)
         .table = options->table,
         .n_handlers = options->handlers->n,
         .limits = options->limits,
+        .family = {.seats = options->seats, .threads_per_seat = options->io_threads},
+        .connections_max = options->connections_max,
         .ports = options->ports,
         .n_ports = options->n_ports,
         .drained_fd = worker->progress_fd,

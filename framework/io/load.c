@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "io/load.h"
+
+#include "job/control.h"
+
+/* So many threads are looked at: of a larger family, the next ones by number. */
+#define LOAD_LOOK 64
+/* A thread yields when it has more than the average by a part, and some. */
+#define LOAD_OPEN_PART  16
+#define LOAD_OPEN_SOME  1
+#define LOAD_TAKEN_SOME 2
+/* What comes in while it looks away the others must be able to take without
+ * getting ahead of it themselves: so many, shared by them. Of those that are
+ * open, what is taken at once; it may be gone again a moment later. */
+#define LOAD_OPEN_BURST  16
+#define LOAD_TAKEN_BURST 32
+
+/* Of the others that are at work. */
+struct load_average {
+    uint32_t n;
+    uint64_t open;
+    uint64_t taken;
+};
+
+static uint32_t load_family_size(const struct pfk_load *load)
+{
+    return load->family.seats * load->family.threads_per_seat;
+}
+
+static uint32_t load_lane(const struct pfk_load *load, uint32_t number)
+{
+    const uint32_t threads = load->family.threads_per_seat;
+
+    return prefork_table_worker_lane(load->table, number / threads, 0, number % threads);
+}
+
+/* Who fell far behind weighs no more than who fell behind a little. */
+static struct load_average load_look(const struct pfk_load *load)
+{
+    const uint64_t least = load->taken > PFK_LOAD_MEMORY ? load->taken - PFK_LOAD_MEMORY : 0;
+    const uint32_t size = load_family_size(load);
+    struct load_average average = {.n = 0};
+
+    for (uint32_t i = 1; i < size && i <= LOAD_LOOK; i++) {
+        const uint32_t lane = load_lane(load, (load->number + i) % size);
+        uint64_t taken;
+
+        if (!pfk_table_lane_open(load->table, lane))
+            continue;
+        average.n++;
+        average.open += pfk_table_counter(load->table, lane, PFK_COUNT_CONNECTIONS_NOW);
+        taken = pfk_table_counter(load->table, lane, PFK_COUNT_CONNECTIONS_TAKEN);
+        average.taken += taken > least ? taken : least;
+    }
+    if (average.n > 0) {
+        average.open /= average.n;
+        average.taken /= average.n;
+    }
+    return average;
+}
+
+void pfk_load_open(struct pfk_load *load, struct prefork_table *table, struct prefork_lane *lane,
+                   const struct pfk_load_family *family, uint32_t number)
+{
+    *load = (struct pfk_load){.table = table, .lane = lane, .family = *family, .number = number};
+    load->taken = load_look(load).taken;
+    pfk_lane_publish(lane, PFK_COUNT_CONNECTIONS_TAKEN, load->taken);
+}
+
+bool pfk_load_yields(struct pfk_load *load, uint64_t n_connections)
+{
+    const struct load_average others = load_look(load);
+
+    if (others.n == 0)
+        return false;
+    if (load->taken + PFK_LOAD_MEMORY < others.taken)
+        load->taken = others.taken - PFK_LOAD_MEMORY;
+    if (n_connections > others.open + others.open / LOAD_OPEN_PART + LOAD_OPEN_SOME + LOAD_OPEN_BURST / others.n)
+        return true;
+    return n_connections + LOAD_OPEN_SOME >= others.open &&
+           load->taken > others.taken + LOAD_TAKEN_SOME + LOAD_TAKEN_BURST / others.n;
+}
+
+void pfk_load_take(struct pfk_load *load)
+{
+    pfk_lane_publish(load->lane, PFK_COUNT_CONNECTIONS_TAKEN, ++load->taken);
+}
+
+uint64_t pfk_load_connections(const struct pfk_load *load)
+{
+    return pfk_table_published_sum(load->table, PFK_COUNT_CONNECTIONS_NOW);
+}
