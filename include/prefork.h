@@ -82,10 +82,14 @@ enum prefork_pool_option {
 
     /* Limits on connections; 0: none. One above the first two is accepted, closed
      * at once, and counted. Each I/O thread keeps its own count and reads those of
-     * the others, so a moment's race may let one more in for each thread. */
+     * the others, so a moment's race may let one more in for each thread. What a
+     * dead worker had counts until its jobs are taken over. */
     PREFORK_POOL_CONNECTIONS = 15,          /* open in the pool at once; default 0 */
     PREFORK_POOL_CONNECTIONS_PER_PEER = 16, /* of these from one address (IPv6: one /64), 0 ... 65,535; default 0. Unix
-                                               sockets, and proxies that a listener trusts, are not limited */
+                                               sockets, and proxies that a listener trusts, are not limited. Counted
+                                               by a salted hash: a peer that shares both its counts with others,
+                                               which is rare below some thousands of peers, may be refused early.
+                                               Costs each I/O thread 256 KiB, half of it shared memory */
     /* What a peer may keep its connection waiting for, in ms, 0 ... 86,400,000;
      * 0: for ever. Then it is closed. While the server itself is at work on the
      * connection's requests, none runs. They may end by a 64th early. */

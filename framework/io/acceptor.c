@@ -162,18 +162,46 @@ static bool acceptor_is_full(const struct pfk_acceptor *acceptor)
     return acceptor->connections_max > 0 && pfk_load_connections(&acceptor->load) >= acceptor->connections_max;
 }
 
+/* Closes what was just accepted. A crowd that is refused makes as many lines in
+ * the log as there are threads, in so many seconds. */
+static void acceptor_refuse(struct pfk_acceptor *acceptor, int fd, const char *why)
+{
+    const double now = ev_now(acceptor->loop->ev);
+
+    pfk_fd_close(&fd);
+    pfk_loop_count(acceptor->loop, PFK_COUNT_CONNECTIONS_REFUSED, 1);
+    acceptor->refused++;
+    if (now < acceptor->refusal_told_at + acceptor->refusal_rest_s)
+        return;
+    pfk_log(PREFORK_LOG_WARNING, "accept: %" PRIu64 " connections refused: %s", acceptor->refused, why);
+    acceptor->refusal_told_at = now;
+    acceptor->refused = 0;
+}
+
+/* Whom the quota counts a connection for. A trusted proxy speaks for many. */
+static uint32_t acceptor_peer(const struct pfk_acceptor_port *port, const struct pfk_address *peer)
+{
+    const struct pfk_trust *const trust = port->protocol->proxy.trust;
+    const struct pfk_quota_share *const quota = port->acceptor->loop->quota;
+
+    if (quota == NULL || (trust != NULL && pfk_trust_has(trust, peer)))
+        return PFK_QUOTA_NOBODY;
+    return pfk_quota_peer(quota, peer);
+}
+
 /* Takes over what was just accepted. */
-static void acceptor_take(struct pfk_acceptor_port *port, int fd)
+static void acceptor_take(struct pfk_acceptor_port *port, int fd, const struct pfk_address *address)
 {
     struct pfk_acceptor *const acceptor = port->acceptor;
+    const uint32_t peer = acceptor_peer(port, address);
 
     pfk_load_take(&acceptor->load);
-    if (acceptor_is_full(acceptor)) {
-        pfk_loop_count(acceptor->loop, PFK_COUNT_CONNECTIONS_REFUSED, 1);
-        pfk_fd_close(&fd);
-        return;
-    }
-    (void)pfk_connection_open(acceptor->loop, fd, port->protocol);
+    if (acceptor_is_full(acceptor))
+        acceptor_refuse(acceptor, fd, "the pool has PREFORK_POOL_CONNECTIONS");
+    else if (peer != PFK_QUOTA_NOBODY && !pfk_quota_admit(acceptor->loop->quota, peer))
+        acceptor_refuse(acceptor, fd, "their peers have PREFORK_POOL_CONNECTIONS_PER_PEER each");
+    else
+        (void)pfk_connection_open(acceptor->loop, fd, peer, port->protocol);
 }
 
 /* Errors of one connection that came with it, or of the network; accept(2). */
@@ -232,6 +260,7 @@ static void acceptor_on_readable(struct ev_loop *ev, ev_io *watcher, int events)
     (void)ev;
     (void)events;
     for (int i = 0; i < ACCEPTOR_BATCH; i++) {
+        struct pfk_address peer = {.length = sizeof(peer.socket)};
         int fd;
 
         if (acceptor_yields(port->acceptor, port)) {
@@ -239,7 +268,7 @@ static void acceptor_on_readable(struct ev_loop *ev, ev_io *watcher, int events)
                 acceptor_look_away(port->acceptor);
             return;
         }
-        fd = accept4(watcher->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        fd = accept4(watcher->fd, &peer.socket.any, &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             if (!acceptor_fail(port, errno))
                 return;
@@ -248,7 +277,7 @@ static void acceptor_on_readable(struct ev_loop *ev, ev_io *watcher, int events)
         port->acceptor->rest_s = 0;
         if (port->acceptor->short_of_descriptors)
             acceptor_end_shortage(port->acceptor);
-        acceptor_take(port, fd);
+        acceptor_take(port, fd, &peer);
     }
 }
 
@@ -264,6 +293,7 @@ int pfk_acceptor_start(struct pfk_acceptor *acceptor, struct pfk_loop *loop, con
     ev_init(&acceptor->yield, acceptor_on_yielded);
     acceptor->rest.data = acceptor;
     acceptor->yield.data = acceptor;
+    acceptor->refusal_rest_s = 1. + options->family.seats * options->family.threads_per_seat;
     pfk_load_open(&acceptor->load, options->table, loop->lane, &options->family, options->number);
     acceptor->ports = calloc(n_ports > 0 ? n_ports : 1, sizeof(*acceptor->ports));
     if (acceptor->ports == NULL)

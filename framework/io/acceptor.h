@@ -42,6 +42,9 @@ struct pfk_acceptor {
 
     struct pfk_load load;
     uint32_t connections_max; /* 0: any number */
+    uint64_t refused;         /* not told in the log yet */
+    double refusal_told_at;   /* ev_now */
+    double refusal_rest_s;    /* between two lines */
     unsigned waits;           /* in a row after which a connection was still there */
     unsigned grants;          /* connections that may be taken whatever the others do */
     ev_timer yield;

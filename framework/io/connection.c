@@ -177,6 +177,13 @@ static size_t connection_take_messages(struct prefork_connection *connection, co
 
 /* -- Turns and ends --------------------------------------------------------- */
 
+/* Gives back what the acceptor took for its peer. */
+static void connection_release_peer(struct pfk_loop *loop, uint32_t peer)
+{
+    if (peer != PFK_QUOTA_NOBODY)
+        pfk_quota_release(loop->quota, peer);
+}
+
 static void connection_free(struct prefork_connection *connection)
 {
     const struct prefork_protocol *face = &connection->protocol->face;
@@ -196,6 +203,7 @@ static void connection_free(struct prefork_connection *connection)
     pfk_fd_close(&fd);
     if (connection->datagram != NULL)
         pfk_receiver_end(connection->datagram);
+    connection_release_peer(loop, connection->peer);
     pfk_loop_count_open(loop, -1);
     if (connection->served)
         pfk_loop_count(loop, PFK_COUNT_CONNECTIONS_SERVED, 1);
@@ -491,14 +499,16 @@ int pfk_connection_open_datagram(struct pfk_loop *loop, struct pfk_datagram *dat
     return 0;
 }
 
-int pfk_connection_open(struct pfk_loop *loop, int fd, const struct pfk_protocol *protocol)
+int pfk_connection_open(struct pfk_loop *loop, int fd, uint32_t peer, const struct pfk_protocol *protocol)
 {
     struct prefork_connection *const connection = connection_create(loop, fd, protocol);
 
     if (connection == NULL) {
+        connection_release_peer(loop, peer);
         pfk_fd_close(&fd);
         return pfk_error(ENOMEM, "accept: no memory for a connection");
     }
+    connection->peer = peer;
     if (pfk_proxy_await(&protocol->proxy, connection, loop->ev, fd, &connection->proxied) != 0) {
         connection_free(connection);
         return -ENOMEM;

@@ -57,6 +57,7 @@ struct prefork_connection {
     struct pfk_timeout timeout;
     struct pfk_list turn_link;
     struct pfk_list wait_link; /* in loop->starved */
+    uint32_t peer;             /* as pfk_quota_peer has it; PFK_QUOTA_NOBODY: it was not counted */
     uint32_t scanned;          /* bytes of input that `frame` has seen in vain; for its own use */
     uint16_t in_flight;        /* jobs that hold a slot */
     uint8_t phase;             /* enum pfk_phase_of_connection */
@@ -70,9 +71,10 @@ struct prefork_connection {
     bool moved : 1;            /* the kernel took bytes in this turn */
 };
 
-/* Takes a connected non-blocking socket over, which it closes in any case; the
+/* Takes a connected non-blocking socket over, which it closes in any case; and
+ * the place that `peer` was given by the loop's quota, which it gives back. The
  * connection ends by itself. -ENOMEM. */
-int pfk_connection_open(struct pfk_loop *loop, int fd, const struct pfk_protocol *protocol);
+int pfk_connection_open(struct pfk_loop *loop, int fd, uint32_t peer, const struct pfk_protocol *protocol);
 
 /* Takes a datagram over, whose `length` bytes lie in the loop's scratch memory,
  * and gives it its turn; it ends by itself, perhaps before this returns, by

@@ -32,6 +32,7 @@ struct pfk_iothread {
     /* The thread's own. */
     struct prefork_lane *lane;
     struct pfk_loop loop;
+    struct pfk_quota_share quota;
     struct pfk_acceptor acceptor;
     struct pfk_receiver receiver;
     ev_io wish_watcher;
@@ -87,6 +88,14 @@ static void iothread_watch(struct pfk_iothread *thread)
     ev_io_start(thread->loop.ev, &thread->wish_watcher);
 }
 
+static int iothread_open_quota(struct pfk_iothread *thread)
+{
+    const struct pfk_io_options *options = &thread->options;
+
+    thread->loop.quota = &thread->quota;
+    return pfk_quota_open(&thread->quota, options->quota, options->table, &options->family, options->number);
+}
+
 static int iothread_open(struct pfk_iothread *thread)
 {
     const struct pfk_io_options *options = &thread->options;
@@ -96,6 +105,8 @@ static int iothread_open(struct pfk_iothread *thread)
         rc = pfk_loop_open(&thread->loop, options->table, thread->lane, options->n_handlers);
     if (rc == 0)
         pfk_loop_limit(&thread->loop, &options->limits);
+    if (rc == 0 && options->quota != NULL)
+        rc = iothread_open_quota(thread);
     if (rc == 0)
         rc = pfk_acceptor_start(&thread->acceptor, &thread->loop, options);
     if (rc == 0)
@@ -110,6 +121,7 @@ static void iothread_close(struct pfk_iothread *thread)
     pfk_acceptor_stop(&thread->acceptor);
     pfk_receiver_stop(&thread->receiver);
     pfk_loop_close(&thread->loop);
+    pfk_quota_close(&thread->quota);
     pfk_receiver_close(&thread->receiver);
     prefork_lane_close(&thread->lane);
 }

@@ -22,6 +22,7 @@
 #include "io/load.h"
 #include "io/loop.h"
 #include "io/protocol.h"
+#include "io/quota.h"
 #include "prefork/table.h"
 
 struct pfk_iothread;
@@ -40,6 +41,7 @@ struct pfk_io_options {
     struct pfk_loop_limits limits;
     struct pfk_load_family family;   /* of the I/O threads of all workers; all 0: this one is alone */
     uint32_t connections_max;        /* open in the family at once; 0: any number */
+    const struct pfk_quota *quota;   /* of each peer; NULL: any number. Borrowed */
     const struct pfk_io_port *ports; /* copied */
     size_t n_ports;                  /* may be 0 */
     int drained_fd;                  /* an eventfd of the caller's that gets 1 added when a drain has ended;

@@ -27,11 +27,9 @@ static uint32_t load_family_size(const struct pfk_load *load)
     return load->family.seats * load->family.threads_per_seat;
 }
 
-static uint32_t load_lane(const struct pfk_load *load, uint32_t number)
+uint32_t pfk_load_lane(const struct prefork_table *table, const struct pfk_load_family *family, uint32_t number)
 {
-    const uint32_t threads = load->family.threads_per_seat;
-
-    return prefork_table_worker_lane(load->table, number / threads, 0, number % threads);
+    return prefork_table_worker_lane(table, number / family->threads_per_seat, 0, number % family->threads_per_seat);
 }
 
 /* Who fell far behind weighs no more than who fell behind a little. */
@@ -42,7 +40,7 @@ static struct load_average load_look(const struct pfk_load *load)
     struct load_average average = {.n = 0};
 
     for (uint32_t i = 1; i < size && i <= LOAD_LOOK; i++) {
-        const uint32_t lane = load_lane(load, (load->number + i) % size);
+        const uint32_t lane = pfk_load_lane(load->table, &load->family, (load->number + i) % size);
         uint64_t taken;
 
         if (!pfk_table_lane_open(load->table, lane))

@@ -26,6 +26,9 @@ struct pfk_load_family {
     uint32_t threads_per_seat; /* I/O threads */
 };
 
+/* The lane of a thread of the family. */
+uint32_t pfk_load_lane(const struct prefork_table *table, const struct pfk_load_family *family, uint32_t number);
+
 struct pfk_load {
     struct prefork_table *table; /* borrowed */
     struct prefork_lane *lane;   /* the thread's own; borrowed */

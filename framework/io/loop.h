@@ -23,6 +23,7 @@
 
 #include "io/completion.h"
 #include "io/list.h"
+#include "io/quota.h"
 #include "io/timeout.h"
 #include "job/control.h"
 #include "prefork/table.h"
@@ -51,6 +52,7 @@ struct pfk_loop {
     uint32_t n_handlers;
     bool draining;
     size_t n_connections;
+    struct pfk_quota_share *quota; /* borrowed; NULL: peers are not limited */
 
     struct pfk_timeouts timeouts; /* all connections are members */
     struct pfk_list turns;        /* to be served in this round or the next */

@@ -80,6 +80,7 @@ PFK_EXPORT void prefork_pool_destroy(struct prefork_pool **pool)
         prefork_segment_close(&mine->region);
         if (mine->tally != NULL)
             (void)munmap(mine->tally, sizeof(*mine->tally));
+        pfk_quota_destroy(&mine->quota);
         pfk_fd_close(&stop_fd);
         pfk_fd_close(&mine->end_fd);
     }

@@ -53,6 +53,7 @@ struct prefork_pool {
     /* from run or start on, until destroy */
     struct prefork_table *table;
     struct pfk_tally_shm *tally;
+    struct pfk_quota *quota; /* NULL: peers are not limited */
     struct pfk_io_port *io_ports;
     /* The eventfd that prefork_pool_stop writes to, -1 before. Stored with
      * release once it stands; stop may load it on any thread. */

@@ -106,6 +106,16 @@ static int run_create_tally(struct prefork_pool *pool)
     return 0;
 }
 
+static int run_create_quota(struct prefork_pool *pool)
+{
+    const uint64_t n_threads = pool->options[PREFORK_POOL_WORKERS] * pool->options[PREFORK_POOL_IO_THREADS];
+    const uint64_t connections_max = pool->options[PREFORK_POOL_CONNECTIONS_PER_PEER];
+
+    if (n_threads == 0 || connections_max == 0)
+        return 0;
+    return pfk_quota_create((uint32_t)n_threads, (uint32_t)connections_max, &pool->quota);
+}
+
 static int run_list_ports(struct prefork_pool *pool)
 {
     const uint64_t n_threads = pool->options[PREFORK_POOL_WORKERS] * pool->options[PREFORK_POOL_IO_THREADS];
@@ -149,6 +159,7 @@ static void run_release(struct prefork_pool *pool)
     if (pool->tally != NULL)
         (void)munmap(pool->tally, sizeof(*pool->tally));
     pool->tally = NULL;
+    pfk_quota_destroy(&pool->quota);
     free(pool->io_ports);
     pool->io_ports = NULL;
 }
@@ -167,6 +178,8 @@ static int run_prepare(struct prefork_pool *pool, const char *call)
     rc = run_create_table(pool);
     if (rc == 0)
         rc = run_create_tally(pool);
+    if (rc == 0)
+        rc = run_create_quota(pool);
     if (rc == 0)
         rc = run_list_ports(pool);
     if (rc == 0)
@@ -199,6 +212,7 @@ static struct pfk_master_settings run_settings(struct prefork_pool *pool)
                 .io_threads = (uint32_t)pool->options[PREFORK_POOL_IO_THREADS],
                 .seats = (uint32_t)pool->options[PREFORK_POOL_WORKERS],
                 .connections_max = (uint32_t)pool->options[PREFORK_POOL_CONNECTIONS],
+                .quota = pool->quota,
                 .limits = {.first_byte_ms = (uint32_t)pool->options[PREFORK_POOL_FIRST_BYTE_MS],
                            .message_ms = (uint32_t)pool->options[PREFORK_POOL_MESSAGE_MS],
                            .idle_ms = (uint32_t)pool->options[PREFORK_POOL_IDLE_MS],

@@ -135,6 +135,7 @@ static int worker_start_io_threads(struct worker *worker)
         .limits = options->limits,
         .family = {.seats = options->seats, .threads_per_seat = options->io_threads},
         .connections_max = options->connections_max,
+        .quota = options->quota,
         .ports = options->ports,
         .n_ports = options->n_ports,
         .drained_fd = worker->progress_fd,
@@ -332,6 +333,7 @@ static int worker_lay_down_rights(const struct pfk_worker_options *options)
 {
     const int rc = pfk_control_enter_child(options->table);
 
+    pfk_quota_keep_from_children(options->quota);
     return rc != 0 || options->user == NULL ? rc : pfk_user_become(options->user);
 }
 

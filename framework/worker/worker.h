@@ -44,6 +44,7 @@ struct pfk_worker_options {
     uint32_t seats;                /* of the pool */
     struct pfk_loop_limits limits; /* of connections */
     uint32_t connections_max;      /* of the pool; 0: any number */
+    const struct pfk_quota *quota; /* of each peer; NULL: any number */
     uint64_t drain_ms;             /* limit of a worker that retires alone */
     bool durable;                  /* the table outlives its master */
     int life_fd;                   /* read end of a pipe into which only the master could write, and never does */

@@ -137,7 +137,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     set();
     FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
-    FUZZ_CHECK(pfk_connection_open(&loop, ends[0], choose(data[0])) == 0);
+    FUZZ_CHECK(pfk_connection_open(&loop, ends[0], PFK_QUOTA_NOBODY, choose(data[0])) == 0);
     send_pieces(ends[1], data + 1, size - 1);
     if ((data[0] & 128) != 0)
         (void)shutdown(ends[1], SHUT_WR); /* the answers are waited for */

@@ -65,7 +65,7 @@ static int stage_take_over(struct stage *stage, int server, int client, const st
 {
     ck_assert_int_eq(fcntl(server, F_SETFL, O_NONBLOCK), 0);
     ck_assert_int_eq(fcntl(client, F_SETFL, O_NONBLOCK), 0);
-    ck_assert_int_eq(pfk_connection_open(&stage->loop, server, protocol), 0);
+    ck_assert_int_eq(pfk_connection_open(&stage->loop, server, PFK_QUOTA_NOBODY, protocol), 0);
     stage->last = pfk_list_entry(stage->loop.timeouts.members[stage_kind(stage)].previous, struct prefork_connection,
                                  timeout.link);
     return client;
