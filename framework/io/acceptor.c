@@ -16,7 +16,7 @@
 /* Connections accepted before others in the loop are served. */
 #define ACCEPTOR_BATCH           16
 #define ACCEPTOR_REST_S          0.010
-#define ACCEPTOR_REST_MAX_S      0.100
+#define ACCEPTOR_REST_MAX_S      0.080
 #define ACCEPTOR_SHORTAGE_ENDS_S 1.0
 /* How long idler threads are given to take a connection. */
 #define ACCEPTOR_YIELD_S 0.001

@@ -11,7 +11,7 @@
  *
  * Without descriptors a listening socket stays readable and every accept fails:
  * a loop that only looked again would spin. So the watchers stop for 10 ms, then
- * twice as long, up to 100 ms. A short shortage costs clients nothing but that
+ * twice as long, up to 80 ms. A short shortage costs clients nothing but that
  * wait; when it lasts, clients are turned away by means of a reserved
  * descriptor instead of hanging for ever. */
 #ifndef PFK_IO_ACCEPTOR_H

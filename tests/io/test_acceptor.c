@@ -144,7 +144,7 @@ END_TEST
 
 static const int shortages[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
 
-/* A second of it: at most 2 + 4 calls in the first 170 ms, then 2 in 100 ms. */
+/* A second of it: 4 calls in the first 150 ms, then at most 2 in 80 ms. */
 START_TEST(a_shortage_is_slept_through)
 {
     uint64_t since_ns;

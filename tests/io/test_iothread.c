@@ -382,7 +382,7 @@ START_TEST(without_descriptors_it_neither_spins_nor_hangs)
     ck_assert_int_eq(pfk_address_parse(pfk_listener_address(listener), &address), 0);
     for (int i = 0; i < CLIENTS; i++)
         ck_assert_int_eq(connect(clients[i], &address.socket.any, address.length), 0);
-    for (int i = 0; i < CLIENTS; i++) /* turned away, 16 in 100 ms */
+    for (int i = 0; i < CLIENTS; i++) /* turned away, 16 in 80 ms */
         expect_end(clients[i]);
     (void)poll(NULL, 0, 300);
     /* Two job threads that look 20 times a second are in the bill, too. */

@@ -4,13 +4,18 @@
 #include <arpa/inet.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../lib/leak.h"
 #include "../lib/unit.h"
+#include "base/atomic.h"
 #include "base/clock.h"
 #include "support.h"
 
@@ -27,7 +32,7 @@ static int echo_inline(struct prefork_connection *connection, const void *messag
     return prefork_connection_write(connection, message, length);
 }
 
-static void start(enum prefork_pool_option option)
+static void start_workers(uint64_t workers, uint64_t io_threads, enum prefork_pool_option option, uint64_t limit)
 {
     static struct prefork_protocol protocol;
     int fd;
@@ -36,13 +41,18 @@ static void start(enum prefork_pool_option option)
     protocol.handler = NULL;
     protocol.message = echo_inline;
     ck_assert_int_eq(prefork_pool_create(&pool), 0);
-    ck_assert_int_eq(prefork_pool_set(pool, PREFORK_POOL_WORKERS, WORKERS), 0);
-    ck_assert_int_eq(prefork_pool_set(pool, PREFORK_POOL_IO_THREADS, IO_THREADS), 0);
+    ck_assert_int_eq(prefork_pool_set(pool, PREFORK_POOL_WORKERS, workers), 0);
+    ck_assert_int_eq(prefork_pool_set(pool, PREFORK_POOL_IO_THREADS, io_threads), 0);
     ck_assert_int_eq(prefork_pool_set(pool, PREFORK_POOL_JOB_THREADS, 0), 0);
-    ck_assert_int_eq(prefork_pool_set(pool, option, LIMIT), 0);
+    ck_assert_int_eq(prefork_pool_set(pool, option, limit), 0);
     ck_assert_int_eq(prefork_pool_listen(pool, "tcp:127.0.0.1:0", &protocol), 0);
     ck_assert_int_eq(prefork_pool_start(pool, &fd), 0);
-    ck_assert(support_wait_ready(pool, WORKERS));
+    ck_assert(support_wait_ready(pool, (uint32_t)workers));
+}
+
+static void start(enum prefork_pool_option option)
+{
+    start_workers(WORKERS, IO_THREADS, option, LIMIT);
 }
 
 static void end(void)
@@ -183,16 +193,134 @@ START_TEST(the_living_keep_theirs)
 }
 END_TEST
 
+/* -- No descriptors left ---------------------------------------------------- */
+
+static pfk_atomic_u32 *lines_logged; /* in the workers, while counted */
+
+static void count_line(enum prefork_log_level level, const char *text, void *context)
+{
+    (void)level;
+    (void)context;
+    if (strstr(text, "accept") != NULL)
+        (void)pfk_u32_add_acq_rel(lines_logged, 1);
+}
+
+static uint64_t worker_cpu_ns(pid_t pid)
+{
+    struct timespec used;
+    clockid_t clock;
+
+    ck_assert_int_eq(clock_getcpuclockid(pid, &clock), 0);
+    ck_assert_int_eq(clock_gettime(clock, &used), 0);
+    return (uint64_t)used.tv_sec * UINT64_C(1000000000) + (uint64_t)used.tv_nsec;
+}
+
+static int connect_one(void)
+{
+    const int fd = support_connect(prefork_pool_address(pool, 0));
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(send(fd, "a", 1, MSG_NOSIGNAL), 1);
+    return fd;
+}
+
+/* Whether it gets its answer; else it was turned away. */
+static bool is_answered(int fd)
+{
+    char byte;
+
+    return recv(fd, &byte, 1, 0) == 1;
+}
+
+/* A worker that may have a few descriptors more than it has, and 200 clients. */
+START_TEST(without_descriptors_it_rests)
+{
+    enum { CLIENTS = 200, MORE = 20 };
+    struct rlimit few = {.rlim_max = RLIM_INFINITY};
+    int crowd[CLIENTS], kept = -1, late;
+    unsigned answered = 0;
+    uint64_t used_ns, since_ns;
+    pid_t pid;
+
+    lines_logged = mmap(NULL, sizeof(*lines_logged), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(lines_logged, MAP_FAILED);
+    prefork_log_set_sink(count_line, NULL);
+    start_workers(1, 1, PREFORK_POOL_CONNECTIONS, 0);
+    pid = support_worker_pid(pool, 0);
+    ck_assert_int_eq(prlimit(pid, RLIMIT_NOFILE, NULL, &few), 0);
+    few.rlim_cur = (rlim_t)pfk_test_fds_open() + MORE;
+    ck_assert_int_eq(prlimit(pid, RLIMIT_NOFILE, &few, NULL), 0);
+
+    since_ns = prefork_clock_now_ns();
+    for (int i = 0; i < CLIENTS; i++)
+        crowd[i] = connect_one();
+    for (int i = 0; i < CLIENTS; i++) {
+        if (!is_answered(crowd[i]))
+            continue;
+        answered++;
+        if (kept >= 0)
+            continue;
+        kept = crowd[i];
+        crowd[i] = -1;
+    }
+    printf("# %u of %d answered, the rest turned away within %.0f ms\n", answered, CLIENTS,
+           (double)(prefork_clock_now_ns() - since_ns) / 1e6);
+    ck_assert_uint_ge(answered, 5);
+    ck_assert_uint_lt(answered, CLIENTS);
+
+    late = connect_one(); /* keeps the shortage up; will be turned away */
+    used_ns = worker_cpu_ns(pid);
+    since_ns = prefork_clock_now_ns();
+    for (int i = 0; i < 10; i++) {
+        (void)poll(NULL, 0, 100);
+        ck_assert(!is_answered(late));
+        (void)close(late);
+        late = connect_one();
+    }
+    used_ns = worker_cpu_ns(pid) - used_ns;
+    printf("# %.2f ms of CPU time in %.0f ms of shortage\n", (double)used_ns / 1e6,
+           (double)(prefork_clock_now_ns() - since_ns) / 1e6);
+    ck_assert_uint_lt(used_ns, (prefork_clock_now_ns() - since_ns) / 100);
+    ck_assert_uint_le(pfk_u32_load_acquire(lines_logged), 1 + (prefork_clock_now_ns() - since_ns) / 1000000000);
+    ck_assert_uint_gt(statistics().accept_errors, 0);
+    ck_assert_uint_gt(statistics().connections_refused, 0);
+
+    ck_assert(!is_answered(late));
+    (void)close(late);
+    since_ns = prefork_clock_now_ns();
+    (void)close(kept); /* room for one */
+    do {
+        late = connect_one();
+        if (is_answered(late))
+            break;
+        (void)close(late); /* turned away just before */
+    } while (prefork_clock_now_ns() - since_ns < UINT64_C(5000000000));
+    printf("# served again %.1f ms after a close\n", (double)(prefork_clock_now_ns() - since_ns) / 1e6);
+    ck_assert_uint_lt(prefork_clock_now_ns() - since_ns, UINT64_C(2000000000)); /* 100 ms on a machine at rest */
+    (void)close(late);
+    for (int i = 0; i < CLIENTS; i++)
+        if (crowd[i] >= 0)
+            (void)close(crowd[i]);
+    end();
+    prefork_log_set_sink(NULL, NULL);
+}
+END_TEST
+
 static Suite *limits_suite(void)
 {
     Suite *const suite = suite_create("limits");
     TCase *const all = tcase_create("limits");
+    TCase *const shortage = tcase_create("shortage");
 
     suite_add_tcase(suite, all);
     tcase_set_timeout(all, 60);
     tcase_add_test(all, a_pool_has_so_many);
     tcase_add_test(all, a_peer_has_so_many);
     tcase_add_test(all, the_living_keep_theirs);
+    suite_add_tcase(suite, shortage);
+    tcase_set_timeout(shortage, 60);
+    tcase_set_tags(shortage, PFK_UNIT_NO_VALGRIND);
+    tcase_add_test(shortage, without_descriptors_it_rests);
     return suite;
 }
 
