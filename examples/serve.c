@@ -89,11 +89,12 @@ static void usage(const struct serve *serve)
 {
     fprintf(stderr,
             "usage: %s [[-o OPTION]... -l ADDRESS]... [-w WORKERS] [-i IO_THREADS] [-j JOB_THREADS] [-n SLOTS]\n"
-            "                 [-u USER] [-v]%s\n"
+            "                 [-c CONNECTIONS] [-p CONNECTIONS_PER_PEER] [-u USER] [-v]%s\n"
             "  -l  tcp:127.0.0.1:7007 (the default), tcp:[::1]:0, tcp:*:7007, udp: likewise, unix:/path,\n"
             "      unix:@name, fd:NAME (socket activation); repeatable\n"
             "  -o  of the addresses that follow: shards, mode=0660, owner=USER:GROUP, backlog=N,\n"
             "      proxy=10.0.0.0/8,unix (who sends PROXY headers; * for everybody)\n"
+            "  -c  how many connections at once; -p  how many of one address; 0, the default: any number\n"
             "  -u  who the workers run as, a name or uid:gid; for root\n"
             "  -v  print the geometry\n%s",
             serve->name, serve->arguments, serve->usage);
@@ -186,6 +187,10 @@ static int take_option(struct prefork_pool *pool, struct serve_settings *setting
         return set_number(serve, pool, PREFORK_POOL_JOB_THREADS, value);
     case 'n':
         return set_number(serve, pool, PREFORK_POOL_SLOTS, value);
+    case 'c':
+        return set_number(serve, pool, PREFORK_POOL_CONNECTIONS, value);
+    case 'p':
+        return set_number(serve, pool, PREFORK_POOL_CONNECTIONS_PER_PEER, value);
     case 'u':
         return say_error(serve, prefork_pool_user(pool, value));
     case 'v':
@@ -206,7 +211,7 @@ static int read_command_line(struct prefork_pool *pool, struct serve_settings *s
     int option;
     int rc = 0;
 
-    (void)snprintf(options, sizeof(options), "l:o:w:i:j:n:u:v%s", serve->options);
+    (void)snprintf(options, sizeof(options), "l:o:w:i:j:n:c:p:u:v%s", serve->options);
     while (rc == 0 && (option = getopt(argc, argv, options)) != -1)
         rc = take_option(pool, settings, option, optarg);
     if (rc == 0 && argc - optind != serve->n_arguments) {

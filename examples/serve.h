@@ -14,7 +14,7 @@
 
 struct serve {
     const char *name;    /* of the program, for its messages */
-    const char *options; /* of its own, beside l:o:w:i:j:n:u:v; as getopt(3) has them */
+    const char *options; /* of its own, beside l:o:w:i:j:n:c:p:u:v; as getopt(3) has them */
     const char *usage;   /* what it says of those, one line each; and arguments, behind the common options */
     const char *arguments;
     int n_arguments; /* how many there must be */

@@ -193,6 +193,36 @@ START_TEST(the_living_keep_theirs)
 }
 END_TEST
 
+/* One yields to a worker that is stopped: it takes a moment, no more. */
+START_TEST(a_stopped_worker_is_not_waited_for)
+{
+    enum { CLIENTS = 100 };
+    int crowd[CLIENTS];
+    uint64_t worst_ns = 0;
+    pid_t pid;
+
+    start_workers(2, 1, PREFORK_POOL_CONNECTIONS, 0);
+    pid = support_worker_pid(pool, 0);
+    ck_assert_int_eq(kill(pid, SIGSTOP), 0);
+    for (int i = 0; i < CLIENTS; i++) {
+        const uint64_t since_ns = prefork_clock_now_ns();
+        uint64_t took_ns;
+
+        crowd[i] = support_connect(prefork_pool_address(pool, 0));
+        ck_assert_int_ge(crowd[i], 0);
+        ck_assert(support_echo(crowd[i], "a", 1));
+        took_ns = prefork_clock_now_ns() - since_ns;
+        worst_ns = took_ns > worst_ns ? took_ns : worst_ns;
+    }
+    printf("# the slowest of %d in %.1f ms\n", CLIENTS, (double)worst_ns / 1e6);
+    ck_assert_uint_lt(worst_ns, UINT64_C(2000000000)); /* 2 ms on a machine at rest */
+    ck_assert_int_eq(kill(pid, SIGCONT), 0);
+    for (int i = 0; i < CLIENTS; i++)
+        (void)close(crowd[i]);
+    end();
+}
+END_TEST
+
 /* -- No descriptors left ---------------------------------------------------- */
 
 static pfk_atomic_u32 *lines_logged; /* in the workers, while counted */
@@ -317,6 +347,7 @@ static Suite *limits_suite(void)
     tcase_add_test(all, a_pool_has_so_many);
     tcase_add_test(all, a_peer_has_so_many);
     tcase_add_test(all, the_living_keep_theirs);
+    tcase_add_test(all, a_stopped_worker_is_not_waited_for);
     suite_add_tcase(suite, shortage);
     tcase_set_timeout(shortage, 60);
     tcase_set_tags(shortage, PFK_UNIT_NO_VALGRIND);
