@@ -141,24 +141,32 @@ void pfk_quota_close(struct pfk_quota_share *share)
     share->counts = NULL;
 }
 
-/* The halves of the address, each times a random number: two peers have the same
- * number with a chance of about 2^-32, and each half of it with 2^-16, whichever
- * addresses they have. */
+/* Secret steps, each of which can be undone, so that no two peers are the same
+ * before the upper half is taken. Twice, since one product of a row of addresses,
+ * as a network has them, is a row again, of which many may fall into few cells. */
+static uint32_t quota_hash(const struct pfk_quota *quota, uint64_t address)
+{
+    uint64_t hash = address + quota->salt[0];
+
+    hash = (hash ^ hash >> 32) * (quota->salt[1] | 1);
+    hash = (hash ^ hash >> 32) * (quota->salt[2] | 1);
+    return (uint32_t)(hash >> 32);
+}
+
 uint32_t pfk_quota_peer(const struct pfk_quota_share *share, const struct pfk_address *peer)
 {
-    const uint64_t *const salt = share->quota->salt;
     struct pfk_address plain = *peer;
-    uint32_t words[2] = {0, 0};
+    uint64_t address = 0;
     uint32_t number;
 
     pfk_address_unmap(&plain);
     if (plain.socket.any.sa_family == AF_INET)
-        memcpy(words, &plain.socket.ipv4.sin_addr, sizeof(plain.socket.ipv4.sin_addr));
+        memcpy(&address, &plain.socket.ipv4.sin_addr, sizeof(plain.socket.ipv4.sin_addr));
     else if (plain.socket.any.sa_family == AF_INET6)
-        memcpy(words, &plain.socket.ipv6.sin6_addr, sizeof(words));
+        memcpy(&address, &plain.socket.ipv6.sin6_addr, sizeof(address));
     else
         return PFK_QUOTA_NOBODY;
-    number = (uint32_t)((salt[0] * words[0] + salt[1] * words[1] + salt[2]) >> 32);
+    number = quota_hash(share->quota, address);
     return number != PFK_QUOTA_NOBODY ? number : 1;
 }
 
