@@ -13,6 +13,8 @@
 #include "base/fd.h"
 
 #define BYTE_LOCK_WORDS (PFK_BYTE_LOCK_BYTES / 64)
+/* Of one call, while others take the byte and drop it again. */
+#define BYTE_LOCK_TRIES 1000
 
 struct pfk_byte_lock {
     int fd;
@@ -214,20 +216,32 @@ static int byte_lock_take_guarded(struct pfk_byte_lock *lock, uint32_t byte, sho
     return rc;
 }
 
-int pfk_byte_lock_take(struct pfk_byte_lock *lock, uint32_t byte, enum pfk_byte_lock_kind kind, pid_t *holder_out)
+static int byte_lock_try(struct pfk_byte_lock *lock, uint32_t byte, short type)
 {
-    pid_t holder;
     int rc;
 
     (void)pthread_mutex_lock(&byte_lock_guard);
-    rc = byte_lock_take_guarded(lock, byte, kind == PFK_BYTE_LOCK_SHARED ? F_RDLCK : F_WRLCK);
+    rc = byte_lock_take_guarded(lock, byte, type);
     (void)pthread_mutex_unlock(&byte_lock_guard);
-    if (rc == 0 || rc == -EALREADY)
-        return rc;
-    if (rc != -EAGAIN && rc != -EACCES)
-        return pfk_error_call(-rc, "fcntl F_SETLK");
-    holder = pfk_byte_lock_holder(lock, byte, 1);
-    *holder_out = holder > 0 ? holder : 0; /* it may have gone meanwhile */
+    return rc;
+}
+
+int pfk_byte_lock_take(struct pfk_byte_lock *lock, uint32_t byte, enum pfk_byte_lock_kind kind, pid_t *holder_out)
+{
+    const short type = kind == PFK_BYTE_LOCK_SHARED ? F_RDLCK : F_WRLCK;
+    pid_t holder = -ESRCH;
+
+    /* Who held it may let go before it is asked who that was: then the byte is to be had. */
+    for (int i = 0; i < BYTE_LOCK_TRIES && holder == -ESRCH; i++) {
+        const int rc = byte_lock_try(lock, byte, type);
+
+        if (rc == 0 || rc == -EALREADY)
+            return rc;
+        if (rc != -EAGAIN && rc != -EACCES)
+            return pfk_error_call(-rc, "fcntl F_SETLK");
+        holder = pfk_byte_lock_holder(lock, byte, 1);
+    }
+    *holder_out = holder > 0 ? holder : 0;
     return -EBUSY;
 }
 
