@@ -65,7 +65,7 @@ bool pfk_ring_peek_far(struct pfk_ring *ring, struct pfk_ring_entry *entry_out)
         pfk_atomic_u64 *const at = pfk_ring_cell_at(ring, head);
         const uint64_t empty = pfk_ring_emptiness(ring, head), cell = pfk_u64_load_acquire(at);
 
-        if (cell <= empty) {
+        if (!pfk_ring_is_consumed(cell, empty)) {
             *entry_out = (struct pfk_ring_entry){at, head, cell, pfk_ring_cell_index(cell)};
             ring->head_seen = head;
             return cell != empty && pfk_ring_is_of_round(cell, empty);
@@ -89,7 +89,7 @@ uint64_t pfk_ring_first(const struct pfk_ring *ring)
     uint64_t head = pfk_u64_load_acquire(&ring->shm->head);
 
     for (uint64_t step = 0; step < pfk_ring_cells(ring) + RING_LAG; step++, head++)
-        if (pfk_u64_load_acquire(pfk_ring_cell_at(ring, head)) <= pfk_ring_emptiness(ring, head))
+        if (!pfk_ring_is_consumed(pfk_u64_load_acquire(pfk_ring_cell_at(ring, head)), pfk_ring_emptiness(ring, head)))
             break;
     return head;
 }

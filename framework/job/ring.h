@@ -90,7 +90,8 @@ static inline pfk_atomic_u64 *pfk_ring_cell_at(const struct pfk_ring *ring, uint
     return &ring->cells[ticket & (pfk_ring_cells(ring) - 1)];
 }
 
-/* Rounds have 40 bits; comparing modulo keeps a ticket of 64 bits usable. */
+/* Rounds have 40 bits and begin anew after that: they are compared by their
+ * difference. */
 static inline uint64_t pfk_ring_round(const struct pfk_ring *ring, uint64_t ticket)
 {
     return ticket >> ring->order & ((UINT64_C(1) << 40) - 1);
@@ -106,7 +107,12 @@ static inline uint64_t pfk_ring_emptiness(const struct pfk_ring *ring, uint64_t 
 
 static inline bool pfk_ring_is_of_round(uint64_t cell, uint64_t emptiness)
 {
-    return cell >= emptiness - PFK_RING_EMPTY;
+    return (int64_t)(cell - (emptiness - PFK_RING_EMPTY)) >= 0;
+}
+
+static inline bool pfk_ring_is_consumed(uint64_t cell, uint64_t emptiness)
+{
+    return (int64_t)(cell - emptiness) > 0;
 }
 
 static inline bool pfk_ring_ends_line(uint64_t ticket)
@@ -165,7 +171,7 @@ static inline bool pfk_ring_peek(struct pfk_ring *ring, struct pfk_ring_entry *e
         pfk_atomic_u64 *const at = pfk_ring_cell_at(ring, head);
         const uint64_t cell = pfk_u64_load_acquire(at);
 
-        if (cell <= empty) {
+        if (!pfk_ring_is_consumed(cell, empty)) {
             entry_out->at = at;
             entry_out->ticket = head;
             entry_out->cell = cell;

@@ -51,6 +51,38 @@ START_TEST(first_in_first_out_for_many_rounds)
 }
 END_TEST
 
+/* As `rounds` times CELLS puts and removals would have left it. */
+static void skip_rounds(uint64_t rounds)
+{
+    for (uint64_t i = 0; i < CELLS; i++)
+        pfk_u64_store_relaxed(&cells[i], pfk_ring_cell(rounds, PFK_RING_EMPTY));
+    pfk_u64_store_relaxed(&shm.head, rounds * CELLS);
+    pfk_u64_store_relaxed(&shm.tail, rounds * CELLS);
+    ring.head_seen = ring.tail_seen = rounds * CELLS;
+}
+
+/* A small and busy table is there within weeks. */
+START_TEST(rounds_begin_anew)
+{
+    skip_rounds((UINT64_C(1) << 40) - 3);
+    for (uint32_t i = 0; i < 6; i++) {
+        for (uint32_t j = 0; j < CELLS; j++)
+            ck_assert_int_eq(pfk_ring_put(&ring, i + j), PFK_RING_PUT);
+        ck_assert_int_eq(pfk_ring_put(&ring, 9999), PFK_RING_FULL);
+        ck_assert_uint_eq(pfk_ring_length(&ring), CELLS);
+        for (uint32_t j = 0; j < CELLS; j++)
+            expect_take(i + j);
+        expect_empty();
+    }
+    skip_rounds((UINT64_C(1) << 40) - 3);
+    for (uint32_t i = 0; i < 6 * CELLS; i++) {
+        ck_assert_int_eq(pfk_ring_put(&ring, i), PFK_RING_PUT);
+        expect_take(i);
+        expect_empty();
+    }
+}
+END_TEST
+
 START_TEST(a_tail_left_behind_is_helped)
 {
     ck_assert_int_eq(pfk_ring_put(&ring, 1), PFK_RING_PUT);
@@ -158,6 +190,7 @@ static Suite *ring_suite(void)
 
     tcase_add_checked_fixture(one, setup, NULL);
     tcase_add_test(one, first_in_first_out_for_many_rounds);
+    tcase_add_test(one, rounds_begin_anew);
     tcase_add_test(one, a_tail_left_behind_is_helped);
     tcase_add_test(one, an_entry_consumed_before_the_tail_moved);
     tcase_add_test(one, a_head_left_behind_is_helped);
