@@ -463,6 +463,8 @@ PFK_EXPORT int prefork_table_repair(struct prefork_table *table, const uint32_t 
     if (repair_out != NULL && repair_out->size < sizeof(repair_out->size))
         return pfk_error(EINVAL, "prefork_table_repair: size is %zu; set it to sizeof(struct prefork_repair)",
                          repair_out->size);
+    if (pfk_table_is_attached(table))
+        return pfk_error(EPERM, "prefork_table_repair: this process came by key; the table's master repairs it");
     rc = repair_open(&repair, table, lanes, n_lanes);
     if (rc != 0)
         return rc;

@@ -388,7 +388,7 @@ struct prefork_repair {
  * Idempotent: killed in the middle, it is simply run again. One caller at a
  * time, the master; never blocks, bounded in time (about 5 ns for each slot).
  * `repair_out` may be NULL.
- *   -EINVAL  no such lane */
+ *   -EINVAL  no such lane; -EPERM: this process came by key */
 int prefork_table_repair(struct prefork_table *table, const uint32_t *lanes, uint32_t n_lanes,
                          struct prefork_repair *repair_out);
 

@@ -185,6 +185,15 @@ static int do_look(const char *words)
     return found > 0 ? prefork_table_repair(table, dead, (uint32_t)found, NULL) : found;
 }
 
+/* Of the first attached producer's lane. */
+static int do_repair(const char *words)
+{
+    const uint32_t lane = prefork_table_attached_lane(table, 0);
+
+    (void)words;
+    return prefork_table_repair(table, &lane, 1, NULL);
+}
+
 static int do_master(const char *words)
 {
     int pid = 0;
@@ -308,6 +317,7 @@ static const struct command {
     {"want_room", do_want_room},
     {"next", do_next},
     {"look", do_look},
+    {"repair", do_repair},
     {"master", do_master},
     {"free_slots", do_free_slots},
     {"verify", do_verify},

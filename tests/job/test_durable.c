@@ -477,6 +477,7 @@ START_TEST(a_stranger_is_refused_what_it_cannot_do)
     expect(&producer, -EINVAL, "open w 0");
     expect(&producer, -EINVAL, "open o 0");
     expect(&producer, -EPERM, "look");
+    expect(&producer, -EPERM, "repair");
     expect(&master, -EINVAL, "open a");
     expect(&master, -EINVAL, "open 4"); /* a lane of the attached, by its number */
     expect_empty(&master);
