@@ -2,8 +2,9 @@
 /* Reads, cuts, delivers and ends; outbox.c sends.
  *
  * Back-pressure: nothing is read while as many jobs as allowed are in flight,
- * while too much waits to be sent, while the connection waits for a slot, or
- * while messages that have arrived wait for a turn. Reading is given up only
+ * while the connection waits for a slot, while messages that have arrived wait
+ * for a turn, or while too much waits to be sent: from the high mark on, until
+ * the low one is reached. Reading is given up only
  * when the socket is readable in such a state: a peer that waits for its reply
  * never makes it so, and costs no system call. */
 #include "io/connection.h"
@@ -46,14 +47,26 @@ void pfk_connection_enter(struct prefork_connection *connection, enum pfk_phase_
 
 /* -- What may happen now ---------------------------------------------------- */
 
-static bool connection_blocked(const struct prefork_connection *connection)
+/* Whether too much waits to be sent. Between the marks it is as it was: a peer
+ * that takes its replies slowly gets them in long pieces, and has long ones read. */
+static bool connection_is_full(struct prefork_connection *connection)
 {
-    return !phases[connection->phase].takes || connection->in_flight >= connection->protocol->face.max_in_flight ||
-           pfk_outbox_waiting_bytes(connection) >= PFK_CONNECTION_HIGH_WATER_BYTES ||
-           pfk_list_linked(&connection->wait_link);
+    const size_t waiting_bytes = pfk_outbox_waiting_bytes(connection);
+
+    if (waiting_bytes >= PFK_CONNECTION_HIGH_WATER_BYTES)
+        connection->full = true;
+    else if (waiting_bytes <= PFK_CONNECTION_LOW_WATER_BYTES)
+        connection->full = false;
+    return connection->full;
 }
 
-static bool connection_may_read(const struct prefork_connection *connection)
+static bool connection_blocked(struct prefork_connection *connection)
+{
+    return !phases[connection->phase].takes || connection->in_flight >= connection->protocol->face.max_in_flight ||
+           connection_is_full(connection) || pfk_list_linked(&connection->wait_link);
+}
+
+static bool connection_may_read(struct prefork_connection *connection)
 {
     return phases[connection->phase].reads && !connection_blocked(connection) &&
            (connection->input == NULL || connection->incomplete);

@@ -28,8 +28,10 @@
 #include "io/timeout.h"
 #include "prefork.h"
 
-/* Reading stops while so much waits to be sent. */
+/* Reading stops when so much waits to be sent, and goes on when no more than
+ * the lower mark does. */
 #define PFK_CONNECTION_HIGH_WATER_BYTES 262144
+#define PFK_CONNECTION_LOW_WATER_BYTES  65536
 
 enum pfk_phase_of_connection {
     PFK_CONNECTION_OPEN,      /* reads and answers */
@@ -69,6 +71,7 @@ struct prefork_connection {
     bool heard : 1;            /* at least one byte was read */
     bool served : 1;           /* at least one reply was written */
     bool moved : 1;            /* the kernel took bytes in this turn */
+    bool full : 1;             /* the high water mark was reached, and the low one not yet again */
 };
 
 /* Takes a connected non-blocking socket over, which it closes in any case; and

@@ -132,6 +132,16 @@ static const struct prefork_protocol *ready_made(enum stormed_protocol protocol)
     return http_protocol();
 }
 
+static int listen_at(struct prefork_pool *pool, int number, const struct prefork_protocol *protocol, bool local)
+{
+    const char *const directory = getenv("TMPDIR");
+    char address[200] = "tcp:127.0.0.1:0";
+
+    if (local)
+        (void)snprintf(address, sizeof(address), "unix:%s/%d", directory != NULL ? directory : "/tmp", number);
+    return prefork_pool_listen(pool, address, protocol);
+}
+
 static int listen_for(struct prefork_pool *pool, enum stormed_protocol number, enum stormed_way way,
                       const struct stormed_options *options)
 {
@@ -139,13 +149,12 @@ static int listen_for(struct prefork_pool *pool, enum stormed_protocol number, e
 
     if (number != STORMED_HTTP) {
         protocol.opened = options->opened;
-        protocol.closed = options->closed;
         if (way == STORMED_INLINE) {
             protocol.handler = NULL;
             protocol.message = echo_inline;
         }
     }
-    return prefork_pool_listen(pool, "tcp:127.0.0.1:0", &protocol);
+    return listen_at(pool, (int)number * STORMED_WAYS + (int)way, &protocol, options->local);
 }
 
 /* CONTROL is the last one. */
@@ -159,7 +168,7 @@ static int listen_for_all(struct prefork_pool *pool, const struct stormed_option
                         options);
     control.handler = NULL;
     control.message = tell_memory;
-    return rc != 0 ? rc : prefork_pool_listen(pool, "tcp:127.0.0.1:0", &control);
+    return rc != 0 ? rc : listen_at(pool, CONTROL, &control, options->local);
 }
 
 static int set(struct prefork_pool *pool, enum prefork_pool_option option, uint64_t value)
@@ -243,7 +252,7 @@ bool stormed_start(struct stormed *stormed, const struct stormed_options *option
     int fd;
     bool ready;
 
-    *stormed = (struct stormed){.pool = NULL};
+    *stormed = (struct stormed){.prepare = options->prepare};
     raise_descriptor_limit();
     if (pipe(ends) != 0)
         return false;
@@ -298,15 +307,17 @@ bool stormed_is_at_rest(struct stormed *stormed)
 
 /* -- Clients --------------------------------------------------------------- */
 
-static int connect_to(const struct stormed *stormed, unsigned listener, unsigned number)
+static int connect_tcp(const char *address, unsigned number, void (*prepare)(int fd))
 {
-    const int port = atoi(strrchr(prefork_pool_address(stormed->pool, listener), ':') + 1);
+    const int port = atoi(strrchr(address, ':') + 1);
     const struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001u + number % 250)};
     const struct sockaddr_in to = {
         .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     const int on = 1;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+    if (fd >= 0 && prepare != NULL)
+        prepare(fd);
     if (fd >= 0 && setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on)) == 0 &&
         bind(fd, (const struct sockaddr *)&from, sizeof(from)) == 0 &&
         connect(fd, (const struct sockaddr *)&to, sizeof(to)) == 0)
@@ -314,6 +325,13 @@ static int connect_to(const struct stormed *stormed, unsigned listener, unsigned
     printf("# connect: %s\n", strerror(errno));
     pfk_fd_close(&fd);
     return -1;
+}
+
+static int connect_to(const struct stormed *stormed, unsigned listener, unsigned number)
+{
+    const char *const address = prefork_pool_address(stormed->pool, listener);
+
+    return strncmp(address, "tcp:", 4) == 0 ? connect_tcp(address, number, stormed->prepare) : support_connect(address);
 }
 
 int stormed_connect(const struct stormed *stormed, enum stormed_protocol protocol, enum stormed_way way,

@@ -20,15 +20,18 @@ enum stormed_protocol { STORMED_RAW, STORMED_LINES, STORMED_LENGTH, STORMED_HTTP
 enum stormed_way { STORMED_INLINE, STORMED_TABLE, STORMED_WAYS };
 
 struct stormed_options {
+    bool local; /* Unix sockets, in TMPDIR; else TCP */
     uint32_t slots;
-    uint32_t request_bytes;               /* 0: the default */
-    uint32_t job_threads;                 /* 0: the default */
-    prefork_connection_fn opened, closed; /* of all connections but those that stormed_ask opens; not of HTTP */
+    uint32_t request_bytes;       /* 0: the default */
+    uint32_t job_threads;         /* 0: the default */
+    prefork_connection_fn opened; /* NULL: nothing; not told of HTTP */
+    void (*prepare)(int fd);      /* NULL: nothing; is given each client's TCP socket before it connects */
 };
 
 struct stormed {
     struct prefork_pool *pool;
-    size_t fds;     /* of the worker, at rest */
+    size_t fds; /* of the worker, at rest */
+    void (*prepare)(int fd);
     int release_fd; /* a byte written here ends one job that holds */
     int released_fd;
 };
@@ -47,8 +50,8 @@ bool stormed_is_at_rest(struct stormed *stormed);
  * nobody answers. */
 uint64_t stormed_allocated_bytes(const struct stormed *stormed);
 
-/* Connects, blocking, from an address of the loopback that differs with `number`: ports in TIME_WAIT last longer so. A
- * descriptor or -1. */
+/* Connects, blocking; over TCP from an address of the loopback that differs with `number`: ports in TIME_WAIT last
+ * longer so. A descriptor or -1. */
 int stormed_connect(const struct stormed *stormed, enum stormed_protocol protocol, enum stormed_way way,
                     unsigned number);
 
