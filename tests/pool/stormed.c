@@ -145,10 +145,12 @@ static int listen_at(struct prefork_pool *pool, int number, const struct prefork
 static int listen_for(struct prefork_pool *pool, enum stormed_protocol number, enum stormed_way way,
                       const struct stormed_options *options)
 {
+    static const enum stormed_protocol contexts[] = {STORMED_RAW, STORMED_LINES, STORMED_LENGTH};
     struct prefork_protocol protocol = *ready_made(number);
 
     if (number != STORMED_HTTP) {
         protocol.opened = options->opened;
+        protocol.context = (void *)(uintptr_t)&contexts[number];
         if (way == STORMED_INLINE) {
             protocol.handler = NULL;
             protocol.message = echo_inline;
@@ -332,6 +334,11 @@ static int connect_to(const struct stormed *stormed, unsigned listener, unsigned
     const char *const address = prefork_pool_address(stormed->pool, listener);
 
     return strncmp(address, "tcp:", 4) == 0 ? connect_tcp(address, number, stormed->prepare) : support_connect(address);
+}
+
+const char *stormed_address(const struct stormed *stormed, enum stormed_protocol protocol, enum stormed_way way)
+{
+    return prefork_pool_address(stormed->pool, (unsigned)protocol * STORMED_WAYS + (unsigned)way);
 }
 
 int stormed_connect(const struct stormed *stormed, enum stormed_protocol protocol, enum stormed_way way,

@@ -24,7 +24,7 @@ struct stormed_options {
     uint32_t slots;
     uint32_t request_bytes;       /* 0: the default */
     uint32_t job_threads;         /* 0: the default */
-    prefork_connection_fn opened; /* NULL: nothing; not told of HTTP */
+    prefork_connection_fn opened; /* NULL: nothing; not told of HTTP. Its context is a const enum stormed_protocol * */
     void (*prepare)(int fd);      /* NULL: nothing; is given each client's TCP socket before it connects */
 };
 
@@ -49,6 +49,9 @@ bool stormed_is_at_rest(struct stormed *stormed);
 /* What the worker has allocated, of all threads, in bytes; 0: unknown; UINT64_MAX: LeakSanitizer found a leak there, or
  * nobody answers. */
 uint64_t stormed_allocated_bytes(const struct stormed *stormed);
+
+/* The address of a listener. */
+const char *stormed_address(const struct stormed *stormed, enum stormed_protocol protocol, enum stormed_way way);
 
 /* Connects, blocking; over TCP from an address of the loopback that differs with `number`: ports in TIME_WAIT last
  * longer so. A descriptor or -1. */
