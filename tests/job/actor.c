@@ -11,6 +11,7 @@
 
 #include "job/control.h"
 #include "job/lane.h"
+#include "job/store.h"
 #include "prefork/table.h"
 
 enum { ACTOR_LANES = 4, ACTOR_DEAD = 64 };
@@ -38,7 +39,10 @@ static unsigned next_number(const char **words, unsigned fallback)
 }
 
 /* adopt [SLOTS [ATTACHED [WAIT_MS [REQUEST_BYTES [OUTSIDE]]]]] */
-static int do_adopt(const char *words)
+typedef int adopt_fn(const struct prefork_table_options *, const struct prefork_table_store *, struct prefork_table **,
+                     struct prefork_adoption *);
+
+static int adopt_by(adopt_fn *adopt, const char *words)
 {
     struct prefork_table_options options = {
         .size = sizeof(options), .reply_bytes = 64, .max_workers = 2, .threads_per_worker = 1, .generations = 1};
@@ -50,10 +54,28 @@ static int do_adopt(const char *words)
     store.wait_ms = next_number(&words, 50);
     options.request_bytes = next_number(&words, 64);
     options.outside_producers = next_number(&words, 2);
-    rc = prefork_table_adopt(&options, &store, &table, &adoption);
+    rc = adopt(&options, &store, &table, &adoption);
     value = adoption.made * 1000000LL + adoption.dead_lanes * 10000LL + adoption.living_lanes * 100LL +
             adoption.waiting_jobs;
     return rc;
+}
+
+static int do_adopt(const char *words)
+{
+    return adopt_by(prefork_table_adopt, words);
+}
+
+/* As who starts a master: the gate stays locked. */
+static int do_adopt_for_another(const char *words)
+{
+    return adopt_by(pfk_store_adopt, words);
+}
+
+static int do_resign(const char *words)
+{
+    (void)words;
+    pfk_store_resign(table);
+    return 0;
 }
 
 static int do_open(const char *words)
@@ -188,10 +210,10 @@ static int do_look(const char *words)
 /* Of the first attached producer's lane. */
 static int do_repair(const char *words)
 {
-    const uint32_t lane = prefork_table_attached_lane(table, 0);
+    const uint32_t number = prefork_table_attached_lane(table, 0);
 
     (void)words;
-    return prefork_table_repair(table, &lane, 1, NULL);
+    return prefork_table_repair(table, &number, 1, NULL);
 }
 
 static int do_master(const char *words)
@@ -301,6 +323,8 @@ static const struct command {
     int (*run)(const char *words);
 } commands[] = {
     {"adopt", do_adopt},
+    {"adopt_for_another", do_adopt_for_another},
+    {"resign", do_resign},
     {"attach", do_attach},
     {"remove", do_remove},
     {"destroy", do_destroy},

@@ -270,6 +270,21 @@ START_TEST(of_two_masters_one_wins)
 }
 END_TEST
 
+/* It has resigned, and the process that it has started is not yet the master. */
+START_TEST(nobody_comes_between_a_starter_and_its_master)
+{
+    actor_start(&master);
+    expect_value(&master, found(1, 0, 0, 0), "adopt_for_another 4");
+    expect(&master, 0, "resign");
+    actor_start(&second);
+    expect(&second, -EBUSY, "adopt 4");
+    expect_pid(&second, &master);
+    expect(&second, -EBUSY, "remove");
+    expect(&master, 0, "destroy");
+    expect_value(&second, found(0, 0, 0, 0), "adopt 4");
+}
+END_TEST
+
 START_TEST(an_unfinished_table_is_made_anew)
 {
     start_master();
@@ -681,6 +696,7 @@ static Suite *durable_suite(void)
     tcase_add_test(adopt, an_orphan_that_stays_is_named);
     tcase_add_test(adopt, a_second_master_is_refused);
     tcase_add_test(adopt, of_two_masters_one_wins);
+    tcase_add_test(adopt, nobody_comes_between_a_starter_and_its_master);
     tcase_add_test(adopt, an_unfinished_table_is_made_anew);
     tcase_add_test(adopt, twice_in_one_process_is_refused);
     tcase_add_test(refuse, another_size_is_refused);

@@ -92,6 +92,33 @@ START_TEST(who_joins_begins_at_the_average)
 }
 END_TEST
 
+/* Who was stopped for long owes its share of what came lately, no more. */
+START_TEST(who_fell_behind_catches_up_a_little)
+{
+    for (uint32_t i = 1; i < SEATS; i++)
+        open_thread(i);
+    for (uint32_t i = 0; i < SEATS; i++)
+        take(i, i == 1 ? 0 : 10 * PFK_LOAD_MEMORY);
+    ck_assert(!pfk_load_yields(&loads[1], 1));
+    take(1, PFK_LOAD_MEMORY);
+    ck_assert(!pfk_load_yields(&loads[1], 1));
+    take(1, PFK_LOAD_MEMORY);
+    ck_assert(pfk_load_yields(&loads[1], 1));
+}
+END_TEST
+
+/* What a thread had published is still in its lane when that is free again. */
+START_TEST(connections_of_the_gone_are_none)
+{
+    open_thread(1);
+    pfk_lane_publish(lanes[0], PFK_COUNT_CONNECTIONS_NOW, 3);
+    pfk_lane_publish(lanes[1], PFK_COUNT_CONNECTIONS_NOW, 5);
+    ck_assert_uint_eq(pfk_load_connections(&loads[0]), 8);
+    prefork_lane_close(&lanes[1]);
+    ck_assert_uint_eq(pfk_load_connections(&loads[0]), 3);
+}
+END_TEST
+
 static Suite *load_suite(void)
 {
     Suite *const suite = suite_create("load");
@@ -103,6 +130,8 @@ static Suite *load_suite(void)
     tcase_add_test(all, many_long_ones_yield);
     tcase_add_test(all, many_short_ones_yield);
     tcase_add_test(all, who_joins_begins_at_the_average);
+    tcase_add_test(all, who_fell_behind_catches_up_a_little);
+    tcase_add_test(all, connections_of_the_gone_are_none);
     return suite;
 }
 

@@ -247,6 +247,33 @@ START_TEST(detached_jobs_come_back_without_a_ring)
 }
 END_TEST
 
+/* A worker is stopped in the midst of completing: its hint is there and the slot is not spare yet. Whoever looks then
+ * must find the slot later. */
+START_TEST(a_hint_that_is_there_too_early_is_not_passed_over)
+{
+    struct prefork_lane *other;
+    uint64_t jobs[3], more;
+    pfk_atomic_u64 *at;
+
+    ck_assert_int_eq(prefork_lane_open(table, prefork_table_outside_lane(table, 1), &other), 0);
+    (void)put_flags("x", PREFORK_SUBMIT_DETACHED, NULL);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &jobs[i]), 0);
+    at = &pfk_table_descriptor(table, claim()->index)->word;
+    pfk_u64_store_relaxed(&worker->shm->magazine.hints[worker->magazine.top % PFK_MAGAZINE_PLACES],
+                          prefork_job_id(&worker->job));
+    pfk_u64_store_release(&worker->shm->magazine.top, ++worker->magazine.top);
+    ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &more), -EAGAIN);
+    ck_assert_int_eq(prefork_lane_reserve(other, PREFORK_NO_WAIT, &more), -EAGAIN);
+    ck_assert_int_eq(prefork_lane_want_room(submitter), 0);
+    pfk_u64_store_release(at, pfk_word_moved(pfk_u64_load_acquire(at), PFK_SPARE, worker->number));
+    worker->job.held = false;
+    ck_assert_int_eq(prefork_lane_want_room(submitter), 1);
+    ck_assert_int_eq(prefork_lane_reserve(other, PREFORK_NO_WAIT, &more), 0);
+    prefork_lane_close(&other);
+}
+END_TEST
+
 START_TEST(a_full_magazine_overflows_into_the_free_rings)
 {
     uint64_t jobs[2 * PFK_MAGAZINE_PLACES];
@@ -556,6 +583,7 @@ static Suite *table_suite(void)
     tcase_add_test(one, a_collected_slot_is_reserved_again_by_the_same_lane);
     tcase_add_test(one, spare_slots_are_anybodys);
     tcase_add_test(one, detached_jobs_come_back_without_a_ring);
+    tcase_add_test(one, a_hint_that_is_there_too_early_is_not_passed_over);
     tcase_add_test(one, a_full_magazine_overflows_into_the_free_rings);
     tcase_add_test(one, a_job_goes_round);
     tcase_add_test(one, jobs_are_claimed_in_order);
