@@ -11,14 +11,15 @@
 /* The smallest buffer, header included, fills one allocation of this size. */
 #define BUFFER_LEAST_BYTES 512
 
-static size_t buffer_next_capacity(size_t capacity, size_t needed)
+/* The first time just enough, then twice that: who appends a buffer full again
+ * pays for the copy, and no buffer is more than twice what it once held. */
+static size_t buffer_next_capacity(const struct pfk_buffer *old, size_t needed)
 {
-    const size_t doubled = capacity > SIZE_MAX / 4 ? needed : capacity * 2;
     const size_t least = BUFFER_LEAST_BYTES - sizeof(struct pfk_buffer);
 
     if (needed < least)
         return least;
-    return needed > doubled ? needed : doubled;
+    return old == NULL ? needed : 2 * needed;
 }
 
 /* Moves what waits to the front when that makes the room and at least half of
@@ -44,7 +45,7 @@ static struct pfk_buffer *buffer_grow(const struct pfk_buffer *old, size_t lengt
 
     if (length > SIZE_MAX / 4 - waiting)
         return NULL;
-    capacity = buffer_next_capacity(old == NULL ? 0 : old->capacity, waiting + length);
+    capacity = buffer_next_capacity(old, waiting + length);
     grown = malloc(sizeof(*grown) + capacity);
     if (grown == NULL)
         return NULL;

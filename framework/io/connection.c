@@ -400,14 +400,17 @@ void pfk_connection_abort(struct prefork_connection *connection)
 
 /* Reads behind what waits in the input, into its spare room and then into the
  * scratch memory: a connection's memory grows with what it has sent, not with
- * what it may send. Returns what recvmsg returns. */
+ * what it may send. No more than the scratch memory holds, wherever it goes:
+ * else spare room would make reads longer, and longer reads the input. Returns
+ * what recvmsg returns. */
 static ssize_t connection_receive(struct prefork_connection *connection)
 {
     struct pfk_loop *loop = connection->loop;
     struct pfk_buffer *input = connection->input;
-    const size_t spare = input == NULL ? 0 : input->capacity - input->end;
+    const size_t room = input == NULL ? 0 : input->capacity - input->end;
+    const size_t spare = room < PFK_LOOP_SCRATCH_BYTES ? room : PFK_LOOP_SCRATCH_BYTES;
     struct iovec pieces[2] = {{.iov_base = input == NULL ? NULL : input->bytes + input->end, .iov_len = spare},
-                              {.iov_base = loop->scratch, .iov_len = PFK_LOOP_SCRATCH_BYTES}};
+                              {.iov_base = loop->scratch, .iov_len = PFK_LOOP_SCRATCH_BYTES - spare}};
     struct msghdr message = {.msg_iov = spare > 0 ? pieces : pieces + 1, .msg_iovlen = spare > 0 ? 2 : 1};
     ssize_t got = recvmsg(connection->watcher.fd, &message, MSG_DONTWAIT);
     size_t overflow;

@@ -46,11 +46,12 @@ static const struct pfk_protocol *lines_protocol(bool by_jobs)
 
 static char lines[65536];
 
-/* Lines of 32 bytes. */
+#define LINE_BYTES 33 /* no read is a number of them */
+
 static void fill_lines(void)
 {
     memset(lines, 'a', sizeof(lines));
-    for (size_t i = 31; i < sizeof(lines); i += 32)
+    for (size_t i = LINE_BYTES - 1; i < sizeof(lines); i += LINE_BYTES)
         lines[i] = '\n';
 }
 
@@ -83,7 +84,7 @@ static size_t stuff(int client)
     size_t sent = 0;
 
     for (int in_vain = 0; in_vain < 200; in_vain++) {
-        const ssize_t n = send(client, lines + sent % 32, 4096 - sent % 32, MSG_NOSIGNAL);
+        const ssize_t n = send(client, lines + sent % LINE_BYTES, 4096, MSG_NOSIGNAL);
 
         sent += n > 0 ? (size_t)n : 0;
         if (turn() > 0 || n > 0)
@@ -102,7 +103,7 @@ static unsigned drain(int client, size_t sent)
     unsigned resumed = 0;
     bool stopped = true;
 
-    for (size_t got = 0; got < sent;) {
+    for (size_t got = 0; got < sent - sent % LINE_BYTES;) {
         char bytes[1024];
         const ssize_t n = recv(client, bytes, sizeof(bytes), 0);
 
@@ -128,7 +129,7 @@ START_TEST(reading_goes_on_at_the_low_mark_only)
     ck_assert_uint_ge(drain(client, sent), 1);
     ck_assert(reads());
     ck_assert_ptr_null(stage_last(&stage)->outbox);
-    ck_assert_ptr_null(stage_last(&stage)->input);
+    ck_assert_uint_eq(pfk_buffer_length(stage_last(&stage)->input), sent % LINE_BYTES);
     (void)close(client);
 }
 END_TEST
@@ -141,7 +142,7 @@ START_TEST(reading_stops_while_the_table_is_full)
 
     fill_lines();
     for (int in_vain = 0; in_vain < 200; in_vain++) {
-        const ssize_t n = send(client, lines, sizeof(lines), MSG_NOSIGNAL);
+        const ssize_t n = send(client, lines + sent % LINE_BYTES, sizeof(lines) - LINE_BYTES, MSG_NOSIGNAL);
 
         sent += n > 0 ? (size_t)n : 0;
         stage_turn(&stage);
@@ -150,7 +151,7 @@ START_TEST(reading_stops_while_the_table_is_full)
     ck_assert(!reads());
     ck_assert_uint_le(pfk_buffer_length(stage_last(&stage)->input), PFK_LOOP_SCRATCH_BYTES);
     STAGE_UNTIL(&stage, stage_work(&stage) > 0);
-    while (got < sent) {
+    while (got < sent - sent % LINE_BYTES) {
         const ssize_t n = recv(client, lines, sizeof(lines), 0);
 
         got += n > 0 ? (size_t)n : 0;
@@ -158,6 +159,33 @@ START_TEST(reading_stops_while_the_table_is_full)
         ck_assert_uint_le(pfk_buffer_length(stage_last(&stage)->input), 2 * PFK_LOOP_SCRATCH_BYTES);
     }
     ck_assert(reads());
+    (void)close(client);
+}
+END_TEST
+
+/* Whatever the kernel has for it, a read brings no more than the scratch memory holds, to the rest of a message. */
+START_TEST(input_does_not_grow_with_what_is_sent)
+{
+    int client = stage_connect(&stage, lines_protocol(false));
+    const int kernel_bytes = 8 * PFK_LOOP_SCRATCH_BYTES;
+    size_t sent = 0, most = 0;
+
+    fill_lines();
+    ck_assert_int_eq(setsockopt(client, SOL_SOCKET, SO_SNDBUF, &kernel_bytes, sizeof(kernel_bytes)), 0);
+    for (int i = 0; i < 3000; i++) {
+        char answers[16384];
+        const ssize_t n =
+            send(client, lines + sent % LINE_BYTES, sizeof(lines) - LINE_BYTES - 7 * (size_t)(i % 4), MSG_NOSIGNAL);
+        const struct pfk_buffer *input;
+
+        sent += n > 0 ? (size_t)n : 0;
+        (void)recv(client, answers, sizeof(answers), 0);
+        stage_turn(&stage);
+        input = stage_last(&stage)->input;
+        most = input != NULL && input->capacity > most ? input->capacity : most;
+    }
+    ck_assert_uint_gt(sent, 32 * PFK_LOOP_SCRATCH_BYTES);
+    ck_assert_uint_le(most, 2 * (PFK_LOOP_SCRATCH_BYTES + 64));
     (void)close(client);
 }
 END_TEST
@@ -241,6 +269,7 @@ static Suite *pressure_suite(void)
     tcase_add_checked_fixture(all, open_stage, close_stage);
     tcase_add_loop_test(all, reading_goes_on_at_the_low_mark_only, 0, 2);
     tcase_add_test(all, reading_stops_while_the_table_is_full);
+    tcase_add_test(all, input_does_not_grow_with_what_is_sent);
     tcase_add_loop_test(all, an_endless_pipeline_starves_nobody, 0, 2);
     suite_add_tcase(suite, all);
     return suite;

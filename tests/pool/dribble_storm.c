@@ -21,6 +21,7 @@
 
 enum {
     REQUEST_BYTES = 8192,
+    IN_FLIGHT = 16, /* the default */
     SHORT_BYTES = 1 << 20,
     LONG_BYTES = 8 << 20,
     SHORT_DRIBBLE_BYTES = 4 << 10, /* at either end */
@@ -28,9 +29,10 @@ enum {
     PIECE_BYTES = 4000,     /* at most, of what is sent or read at once */
     SAMPLE_BYTES = 1 << 18, /* the server's memory is looked at so often */
     STUFFED_BYTES = PFK_CONNECTION_HIGH_WATER_BYTES - 8192,
-    /* A buffer doubles, so it may be twice as long as what it holds; and the one that it grows out of is there as long
-     * as it takes to copy it. What arrives behind the mark: a scratch memory full, and the jobs in flight. */
-    MEMORY_BYTES = 4 * PFK_CONNECTION_HIGH_WATER_BYTES,
+    /* Buffers are up to twice as long as what they hold: what is to be sent up to the mark, the answers of the jobs in
+     * flight behind it, and what one read brings to the rest of another. */
+    MEMORY_BYTES =
+        2 * (PFK_CONNECTION_HIGH_WATER_BYTES + IN_FLIGHT * (REQUEST_BYTES + 512) + 2 * PFK_LOOP_SCRATCH_BYTES),
 };
 
 struct scene {
