@@ -168,8 +168,8 @@ static void acceptor_refuse(struct pfk_acceptor *acceptor, int fd, const char *w
 {
     const double now = ev_now(acceptor->loop->ev);
 
+    pfk_loop_count(acceptor->loop, PFK_COUNT_CONNECTIONS_REFUSED, 1); /* before the peer can see it */
     pfk_fd_close(&fd);
-    pfk_loop_count(acceptor->loop, PFK_COUNT_CONNECTIONS_REFUSED, 1);
     acceptor->refused++;
     if (now < acceptor->refusal_told_at + acceptor->refusal_rest_s)
         return;
@@ -259,6 +259,7 @@ static void acceptor_on_readable(struct ev_loop *ev, ev_io *watcher, int events)
 
     (void)ev;
     (void)events;
+    pfk_loop_count_open(port->acceptor->loop, 0); /* whoever wrote over it shall not be believed longer than it lives */
     for (int i = 0; i < ACCEPTOR_BATCH; i++) {
         struct pfk_address peer = {.length = sizeof(peer.socket)};
         int fd;

@@ -86,5 +86,16 @@ void pfk_load_take(struct pfk_load *load)
 
 uint64_t pfk_load_connections(const struct pfk_load *load)
 {
-    return pfk_table_published_sum(load->table, PFK_COUNT_CONNECTIONS_NOW);
+    const uint32_t size = load_family_size(load);
+    uint64_t sum = 0;
+
+    if (size == 0)
+        return pfk_table_counter(load->table, prefork_lane_number(load->lane), PFK_COUNT_CONNECTIONS_NOW);
+    for (uint32_t number = 0; number < size; number++) {
+        const uint32_t lane = pfk_load_lane(load->table, &load->family, number);
+
+        if (pfk_table_lane_open(load->table, lane))
+            sum += pfk_table_counter(load->table, lane, PFK_COUNT_CONNECTIONS_NOW);
+    }
+    return sum;
 }

@@ -2,7 +2,8 @@
 /* How busy the I/O threads of all workers are, as each publishes it in its lane,
  * and whether one of them should leave a waiting connection to the others. A
  * hint made of hints: whoever may write the table may lie, and the most that
- * comes of it is that connections are accepted a moment later.
+ * comes of it is that connections are accepted a moment later or, where the pool
+ * has a limit, refused, until each thread has published its own numbers again.
  *
  * Two numbers are compared with the average. First the connections that are open:
  * they tell of long ones. Among threads that have about as many, those that were
@@ -48,7 +49,8 @@ bool pfk_load_yields(struct pfk_load *load, uint64_t n_connections);
 /* Counts a connection that it accepted. */
 void pfk_load_take(struct pfk_load *load);
 
-/* The connections of all lanes: each publishes its own. */
+/* The connections of the whole family: each publishes its own. Other lanes are
+ * not looked at: nobody would write over what somebody had left there. */
 uint64_t pfk_load_connections(const struct pfk_load *load);
 
 #endif

@@ -176,8 +176,7 @@ bool pfk_quota_admit(struct pfk_quota_share *share, uint32_t peer)
 
     for (uint32_t row = 0; row < QUOTA_ROWS && !admitted; row++)
         admitted = quota_sum(share, quota_place(share->quota, peer, row)) < share->quota->connections_max;
-    if (admitted)
-        quota_count(share, peer, +1);
+    quota_count(share, peer, admitted ? 1 : 0); /* tells it anew, should somebody have written over it */
     return admitted;
 }
 

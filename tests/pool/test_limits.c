@@ -2,6 +2,7 @@
 /* How many connections a pool has, and how many of one peer: over the limit they
  * are closed at once, and no death takes anything of the limit away. */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +18,8 @@
 #include "../lib/unit.h"
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "job/table.h"
+#include "pool/pool.h"
 #include "support.h"
 
 enum { WORKERS = 2, IO_THREADS = 2, LIMIT = 8 };
@@ -193,6 +196,62 @@ START_TEST(the_living_keep_theirs)
 }
 END_TEST
 
+/* A worker that is out of its mind writes into all lanes, and dies. */
+static void scribble_over_counts(void)
+{
+    struct prefork_table *const table = pool->table;
+
+    for (uint32_t lane = 1; lane <= table->geometry.lanes; lane++)
+        pfk_u64_store_relaxed(&pfk_table_lane(table, lane)->counters[PFK_COUNT_CONNECTIONS_NOW], UINT32_MAX);
+}
+
+static bool serves_again(void *context)
+{
+    (void)context;
+    return serves(1);
+}
+
+START_TEST(a_limit_outlives_a_lie)
+{
+    start(PREFORK_POOL_CONNECTIONS);
+    fill(1);
+    leave();
+    scribble_over_counts();
+    ck_assert(!serves(1));
+    kill_worker(0);
+    ck_assert(support_wait_until(serves_again, NULL, prefork_deadline_after_ms(SUPPORT_LIMIT_MS)));
+    end();
+}
+END_TEST
+
+/* All its threads: one that still runs would take a connection with it. */
+static bool is_stopped(void *context)
+{
+    const pid_t pid = *(const pid_t *)context;
+    char path[64];
+    bool stopped = true;
+    DIR *tasks;
+    struct dirent *task;
+
+    (void)snprintf(path, sizeof(path), "/proc/%ld/task", (long)pid);
+    tasks = opendir(path);
+    while (tasks != NULL && (task = readdir(tasks)) != NULL) {
+        char state = 'T';
+        FILE *status;
+
+        (void)snprintf(path, sizeof(path), "/proc/%ld/task/%.16s/stat", (long)pid, task->d_name);
+        status = task->d_name[0] == '.' ? NULL : fopen(path, "re");
+        if (status == NULL)
+            continue;
+        if (fscanf(status, "%*d (%*[^)]) %c", &state) == 1 && state != 'T')
+            stopped = false;
+        (void)fclose(status);
+    }
+    if (tasks != NULL)
+        (void)closedir(tasks);
+    return stopped;
+}
+
 /* One yields to a worker that is stopped: it takes a moment, no more. */
 START_TEST(a_stopped_worker_is_not_waited_for)
 {
@@ -204,6 +263,7 @@ START_TEST(a_stopped_worker_is_not_waited_for)
     start_workers(2, 1, PREFORK_POOL_CONNECTIONS, 0);
     pid = support_worker_pid(pool, 0);
     ck_assert_int_eq(kill(pid, SIGSTOP), 0);
+    ck_assert(support_wait_until(is_stopped, &pid, prefork_deadline_after_ms(SUPPORT_LIMIT_MS)));
     for (int i = 0; i < CLIENTS; i++) {
         const uint64_t since_ns = prefork_clock_now_ns();
         uint64_t took_ns;
@@ -347,6 +407,7 @@ static Suite *limits_suite(void)
     tcase_add_test(all, a_pool_has_so_many);
     tcase_add_test(all, a_peer_has_so_many);
     tcase_add_test(all, the_living_keep_theirs);
+    tcase_add_test(all, a_limit_outlives_a_lie);
     tcase_add_test(all, a_stopped_worker_is_not_waited_for);
     suite_add_tcase(suite, shortage);
     tcase_set_timeout(shortage, 60);
