@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "../lib/unit.h"
+#include "base/compiler.h"
 #include "job/control.h"
 
 enum { SEATS = 4 };
@@ -107,6 +108,35 @@ START_TEST(who_fell_behind_catches_up_a_little)
 }
 END_TEST
 
+/* Numbers that make no sense, and what they leave behind with who saw them. */
+START_TEST(a_lie_passes)
+{
+    static const uint64_t lies[] = {UINT64_MAX - 50, UINT64_MAX / 3, UINT64_C(1) << 63, 1000};
+    unsigned yields = 0;
+
+    for (uint32_t i = 1; i < SEATS; i++)
+        open_thread(i);
+    for (size_t lie = 0; lie < PFK_COUNT_OF(lies); lie++) {
+        pfk_lane_publish(lanes[3], PFK_COUNT_CONNECTIONS_TAKEN, lies[lie]);
+        for (uint32_t i = 0; i < 3 * 1000; i++) {
+            (void)pfk_load_yields(&loads[i % 3], 1);
+            take(i % 3, 1);
+        }
+        prefork_lane_close(&lanes[3]);
+        open_thread(3);
+        for (uint32_t i = 0; i < SEATS * 1000; i++) { /* they find together, */
+            (void)pfk_load_yields(&loads[i % SEATS], 1);
+            take(i % SEATS, pfk_load_yields(&loads[i % SEATS], 1) ? 0 : 1);
+        }
+        for (uint32_t i = 0; i < SEATS * 100; i++) { /* and are together */
+            yields += pfk_load_yields(&loads[i % SEATS], 1);
+            take(i % SEATS, 1);
+        }
+        ck_assert_msg(yields == 0, "after lie %zu: %u", lie, yields);
+    }
+}
+END_TEST
+
 /* What a thread had published is still in its lane when that is free again. */
 START_TEST(connections_of_the_gone_are_none)
 {
@@ -132,6 +162,7 @@ static Suite *load_suite(void)
     tcase_add_test(all, who_joins_begins_at_the_average);
     tcase_add_test(all, who_fell_behind_catches_up_a_little);
     tcase_add_test(all, connections_of_the_gone_are_none);
+    tcase_add_test(all, a_lie_passes);
     return suite;
 }
 
