@@ -3,12 +3,12 @@
  * in flight, a reply that lies in its slot, a failure to be answered, bytes in
  * private memory, or a piece of a file.
  *
- * A slot's stay never depends on the peer: a reply at the head is sent from
- * its slot at once, and what the kernel does not take is copied to `unsent`.
- * Jobs find their entry by the private `user` pointer; an entry is good for a
- * result only if it runs and bears the job's id, so that the result of a
- * connection that is gone meets nobody. Nothing here fails the connection
- * directly: on an error its phase becomes GONE. */
+ * A slot's stay never depends on the peer (D-21): a reply at the head is sent
+ * from its slot at once, and what the kernel does not take is copied to
+ * `unsent`. Jobs find their entry by the private `user` pointer; an entry is
+ * good for a result only if it runs and bears the job's id, so that the result
+ * of a connection that is gone meets nobody (D-19). Nothing here fails the
+ * connection directly: on an error its phase becomes GONE. */
 #ifndef PFK_IO_OUTBOX_H
 #define PFK_IO_OUTBOX_H
 

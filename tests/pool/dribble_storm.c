@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A stream of 8 MiB is echoed by a connection with the least buffers that the kernel gives, on both sides, in pieces of
  * chance lengths, its beginning and its end byte by byte; also by a client that reads only when the server does not any
- * more. Each byte must be right, and the server's memory bounded by the mark at which it stops reading. */
+ * more. Each byte must be right, and the server's memory bounded by the mark at which it stops reading (D-22). */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

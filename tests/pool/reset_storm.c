@@ -2,7 +2,7 @@
 /* Clients reset their connections at every byte: of a request, whether or not the server has read what came before; of
  * an answer, with another one behind it; of a request whose predecessor is in the hands of a handler. By every
  * protocol, answered on the I/O thread and through the table. Nothing may be left of them: no connection, slot,
- * descriptor or memory; and the next client is served. */
+ * descriptor or memory; and the next client is served (D-20). */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

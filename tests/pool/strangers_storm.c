@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Strangers who cost what they can without asking for much: idle ones, slow ones that send their request byte by byte,
  * ones that stop in its middle, ones that ask and never read. Beside them a hundred honest clients, all through the
- * table. None of the honest is lost, strangers hold next to no slots, and it is told what memory each of them costs.
+ * table. None of the honest is lost, strangers hold next to no slots (D-21), and it is told what memory each of them
+ * costs.
  *
  * In the long form there are 10,000 of each kind, and rounds with and without them take turns: the honest clients'
  * rate and median latency stay near what they are without. */

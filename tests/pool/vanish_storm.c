@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Strangers connect, send a whole request and vanish at once, by an end or by a reset, while its job waits, runs or has
  * ended: so the server's descriptors and few slots go over to others with an answer on its way. Honest clients, all of
- * whose requests differ, look whether each answer is their own. */
+ * whose requests differ, look whether each answer is their own (D-19). */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
