@@ -274,6 +274,35 @@ START_TEST(a_hint_that_is_there_too_early_is_not_passed_over)
 }
 END_TEST
 
+/* Who remembers how far it has looked in a lane's magazine is right about the next holder of that lane, too. */
+START_TEST(the_next_holder_of_a_lane_hides_nothing)
+{
+    enum { SLOTS = 64, HELD = 60, ROUNDS = 24 };
+    uint64_t held[HELD], job;
+
+    prefork_lane_close(&submitter);
+    prefork_lane_close(&worker);
+    prefork_table_destroy(&table);
+    setup_slots(SLOTS);
+    for (int i = 0; i < HELD; i++)
+        ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &held[i]), 0);
+    for (int i = 0; i < ROUNDS; i++) {
+        (void)put_flags("x", PREFORK_SUBMIT_DETACHED, NULL);
+        serve("");
+    }
+    prefork_lane_close(&worker);
+    for (int i = 0; i < HELD; i++)
+        ck_assert_int_eq(prefork_lane_abandon(submitter, held[i]), 0);
+    ck_assert_int_eq(prefork_lane_open(table, prefork_table_worker_lane(table, 0, 0, 0), &worker), 0);
+    for (int i = 0; i < SLOTS; i++)
+        (void)put_flags("x", PREFORK_SUBMIT_DETACHED, NULL);
+    for (int i = 0; i < SLOTS; i++)
+        serve("");
+    for (int i = 0; i < SLOTS; i++)
+        ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &job), 0);
+}
+END_TEST
+
 START_TEST(a_full_magazine_overflows_into_the_free_rings)
 {
     uint64_t jobs[2 * PFK_MAGAZINE_PLACES];
@@ -584,6 +613,7 @@ static Suite *table_suite(void)
     tcase_add_test(one, spare_slots_are_anybodys);
     tcase_add_test(one, detached_jobs_come_back_without_a_ring);
     tcase_add_test(one, a_hint_that_is_there_too_early_is_not_passed_over);
+    tcase_add_test(one, the_next_holder_of_a_lane_hides_nothing);
     tcase_add_test(one, a_full_magazine_overflows_into_the_free_rings);
     tcase_add_test(one, a_job_goes_round);
     tcase_add_test(one, jobs_are_claimed_in_order);
