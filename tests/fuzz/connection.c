@@ -19,7 +19,7 @@
 #define SLOTS         4
 #define REQUEST_BYTES 64
 /* More than there are messages in 4,096 bytes: serial jobs end one in each round. */
-#define ROUNDS_MAX    5000
+#define ROUNDS_MAX 5000
 
 static struct prefork_table *table;
 static struct prefork_lane *worker, *lane;
