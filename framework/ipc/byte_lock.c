@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -15,6 +16,9 @@
 #define BYTE_LOCK_WORDS (PFK_BYTE_LOCK_BYTES / 64)
 /* Of one call, while others take the byte and drop it again. */
 #define BYTE_LOCK_TRIES 1000
+/* Two that wait for the kernel's same lock by turns keep step with each other: after so many tries who
+ * asks falls out of it. */
+#define BYTE_LOCK_TRIES_IN_STEP 16
 
 struct pfk_byte_lock {
     int fd;
@@ -226,6 +230,13 @@ static int byte_lock_try(struct pfk_byte_lock *lock, uint32_t byte, short type)
     return rc;
 }
 
+static void byte_lock_fall_out_of_step(void)
+{
+    const struct timespec least = {.tv_sec = 0, .tv_nsec = 1};
+
+    (void)nanosleep(&least, NULL);
+}
+
 int pfk_byte_lock_take(struct pfk_byte_lock *lock, uint32_t byte, enum pfk_byte_lock_kind kind, pid_t *holder_out)
 {
     const short type = kind == PFK_BYTE_LOCK_SHARED ? F_RDLCK : F_WRLCK;
@@ -240,6 +251,8 @@ int pfk_byte_lock_take(struct pfk_byte_lock *lock, uint32_t byte, enum pfk_byte_
         if (rc != -EAGAIN && rc != -EACCES)
             return pfk_error_call(-rc, "fcntl F_SETLK");
         holder = pfk_byte_lock_holder(lock, byte, 1);
+        if (holder == -ESRCH && i % BYTE_LOCK_TRIES_IN_STEP == BYTE_LOCK_TRIES_IN_STEP - 1)
+            byte_lock_fall_out_of_step();
     }
     *holder_out = holder > 0 ? holder : 0;
     return -EBUSY;
