@@ -100,8 +100,8 @@ static int open_by_parts(int tree_fd, const char *path)
         }
         memcpy(part, path, length);
         part[length] = '\0';
-        next = openat(fd, part, O_NOFOLLOW | flags);
-        if (next < 0)
+        next = strcmp(part, "..") == 0 ? -EXDEV : openat(fd, part, O_NOFOLLOW | flags);
+        if (next == -1)
             next = -errno;
         (void)close(fd);
         fd = next;
