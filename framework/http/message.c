@@ -7,24 +7,63 @@
 struct message_signs {
     unsigned hosts;
     bool bad_host;
-    unsigned codings; /* Transfer-Encoding */
-    bool bad_coding;  /* other than chunked */
-    bool bad_length;  /* Content-Length without a number */
+    struct prefork_http_text host; /* the last one */
+    unsigned codings;              /* Transfer-Encoding */
+    bool bad_coding;               /* other than chunked */
+    bool bad_length;               /* Content-Length without a number */
     bool bad_expectation;
 };
 
 /* -- The rules -------------------------------------------------------------------- */
 
-/* What separates parts of a URL, or lists, is in no host. */
-static bool message_host_is_bad(struct prefork_http_text host)
-{
-    static const char none_of[] = " \t,/?#@\\";
+/* What may stand in a host, or between the brackets of a literal address: RFC
+ * 3986, 3.2.2. No comma, though: to some it would be a list. */
+static const bool message_host_bytes[256] = {
+    ['0'] = true, ['1'] = true, ['2'] = true, ['3'] = true, ['4'] = true, ['5'] = true,  ['6'] = true, ['7'] = true,
+    ['8'] = true, ['9'] = true, ['A'] = true, ['B'] = true, ['C'] = true, ['D'] = true,  ['E'] = true, ['F'] = true,
+    ['G'] = true, ['H'] = true, ['I'] = true, ['J'] = true, ['K'] = true, ['L'] = true,  ['M'] = true, ['N'] = true,
+    ['O'] = true, ['P'] = true, ['Q'] = true, ['R'] = true, ['S'] = true, ['T'] = true,  ['U'] = true, ['V'] = true,
+    ['W'] = true, ['X'] = true, ['Y'] = true, ['Z'] = true, ['a'] = true, ['b'] = true,  ['c'] = true, ['d'] = true,
+    ['e'] = true, ['f'] = true, ['g'] = true, ['h'] = true, ['i'] = true, ['j'] = true,  ['k'] = true, ['l'] = true,
+    ['m'] = true, ['n'] = true, ['o'] = true, ['p'] = true, ['q'] = true, ['r'] = true,  ['s'] = true, ['t'] = true,
+    ['u'] = true, ['v'] = true, ['w'] = true, ['x'] = true, ['y'] = true, ['z'] = true,  ['-'] = true, ['.'] = true,
+    ['_'] = true, ['~'] = true, ['%'] = true, ['!'] = true, ['$'] = true, ['&'] = true,  ['('] = true, [')'] = true,
+    [':'] = true, ['*'] = true, ['+'] = true, [';'] = true, ['='] = true, ['\''] = true,
+};
 
-    for (size_t i = 0; none_of[i] != '\0'; i++) {
-        if (pfk_text_has(host, none_of[i]))
-            return true;
+static bool message_all_of_host(const char *from, const char *to)
+{
+    while (from < to && message_host_bytes[(unsigned char)*from])
+        from++;
+    return from == to;
+}
+
+/* ":80", ":", or nothing. */
+static bool message_is_port(const char *from, const char *to)
+{
+    if (from == to)
+        return true;
+    if (*from++ != ':')
+        return false;
+    while (from < to && *from >= '0' && *from <= '9')
+        from++;
+    return from == to;
+}
+
+/* "host", "host:80", "[::1]:80", or empty. */
+static bool message_is_host(struct prefork_http_text host)
+{
+    const char *const end = host.bytes + host.length;
+    const char *port;
+
+    if (host.length > 0 && host.bytes[0] == '[') {
+        port = memchr(host.bytes, ']', host.length);
+        return port != NULL && message_all_of_host(host.bytes + 1, port) && message_is_port(port + 1, end);
     }
-    return false;
+    port = memchr(host.bytes, ':', host.length);
+    if (port == NULL)
+        port = end;
+    return message_all_of_host(host.bytes, port) && message_is_port(port, end);
 }
 
 /* By the length of the name first: most headers are none of these. */
@@ -33,7 +72,8 @@ static void message_look_at(struct pfk_message *message, struct message_signs *s
 {
     if (pfk_text_matches(name, "host", 4)) {
         signs->hosts++;
-        signs->bad_host = signs->bad_host || message_host_is_bad(value);
+        signs->host = value;
+        signs->bad_host = signs->bad_host || !message_is_host(value);
     } else if (pfk_text_matches(name, "expect", 6)) {
         message->expects = pfk_text_matches(value, "100-continue", 12);
         signs->bad_expectation = signs->bad_expectation || !message->expects;
@@ -59,13 +99,30 @@ static struct message_signs message_look(struct pfk_message *message, const char
     return signs;
 }
 
+/* Where the target has an authority, that is the host (RFC 9112, 3.2.2), and one
+ * who looks at Host only must not be told another. "*" is for OPTIONS. */
+static bool message_target_is_good(const struct pfk_message *message, const struct message_signs *signs,
+                                   const char *data)
+{
+    const struct pfk_parser *parser = &message->parser;
+    const struct prefork_http_text method = pfk_text(data + parser->method.at, parser->method.length);
+    struct pfk_target target;
+
+    if (!pfk_parser_target(pfk_text(data + parser->target.at, parser->target.length), &target))
+        return false;
+    if (target.asterisk)
+        return pfk_text_matches(method, "OPTIONS", 7);
+    if (target.authority.length == 0)
+        return true;
+    return signs->hosts > 0 ? pfk_text_matches(target.authority, signs->host.bytes, signs->host.length)
+                            : message_is_host(target.authority);
+}
+
 /* Returns the negative of a status, or 0. */
 static int message_judge(struct pfk_message *message, const struct pfk_message_limits *limits, const char *data)
 {
     const struct pfk_parser *parser = &message->parser;
-    const struct prefork_http_text target = pfk_text(data + parser->target.at, parser->target.length);
     const struct message_signs signs = message_look(message, data);
-    struct prefork_http_text path, query;
 
     if (parser->major != 1 || parser->minor > 1)
         return -505;
@@ -73,9 +130,11 @@ static int message_judge(struct pfk_message *message, const struct pfk_message_l
         return -400;
     if (signs.hosts > 1 || (signs.hosts == 0 && parser->minor == 1) || signs.bad_host)
         return -400;
+    if (signs.codings > 0 && !parser->chunked) /* without chunks at its end, the body has none */
+        return -400;
     if (signs.bad_coding || parser->connect)
         return -501;
-    if (!pfk_parser_target(target, &path, &query))
+    if (!message_target_is_good(message, &signs, data))
         return -400;
     if (signs.bad_expectation)
         return -417;

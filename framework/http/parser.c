@@ -71,10 +71,13 @@ static size_t parser_end(struct pfk_piece piece)
 
 /* -- The head: callbacks of the library ----------------------------------------- */
 
+/* Two control characters are part of a target to the library; to others they end it. */
 static int parser_on_url(http_parser *library, const char *at, size_t length)
 {
     struct pfk_parser *parser = parser_of(library);
 
+    if (memchr(at, '\t', length) != NULL || memchr(at, '\f', length) != NULL)
+        return parser_refuse(parser, 400);
     if (parser->target.length == 0)
         parser->target.at = (uint16_t)(at - parser->data);
     parser->target.length = (uint16_t)(parser->target.length + length);
@@ -205,6 +208,17 @@ static int parser_on_head(http_parser *library)
 
 /* -- Chunks: callbacks of the library ---------------------------------------------- */
 
+/* The library passes over everything in extensions, and some take a line feed
+ * there for the line's end. */
+static bool parser_is_printable(const char *from, const char *to)
+{
+    for (; from < to; from++) {
+        if (((unsigned char)*from < ' ' && *from != '\t') || *from == '\x7f')
+            return false;
+    }
+    return true;
+}
+
 /* A chunk's line is whole: a number in hexadecimal digits, extensions, CR LF. */
 static int parser_on_chunk(http_parser *library)
 {
@@ -214,7 +228,7 @@ static int parser_on_chunk(http_parser *library)
     const char *end = memchr(line, '\r', (size_t)(parser->end - line));
 
     if (!parser_begins_line(parser, parser->line_at) || digits == 0 || (line[digits] != '\r' && line[digits] != ';') ||
-        end == NULL || end + 1 == parser->end || end[1] != '\n')
+        end == NULL || end + 1 == parser->end || end[1] != '\n' || !parser_is_printable(line + digits, end))
         return parser_refuse(parser, 400);
     if (library->content_length > parser->max_body_bytes - parser->body_bytes)
         return parser_refuse(parser, 413);
@@ -276,8 +290,6 @@ static int64_t parser_run(struct pfk_parser *parser, const char *data, size_t le
         return (int64_t)taken;
     case HPE_INVALID_VERSION:
         return -505;
-    case HPE_INVALID_TRANSFER_ENCODING:
-        return -501;
     default:
         return -400;
     }
@@ -343,22 +355,45 @@ static struct prefork_http_text parser_url_part(struct prefork_http_text target,
     return pfk_text(target.bytes + url->field_data[part].off, url->field_data[part].len);
 }
 
-bool pfk_parser_target(struct prefork_http_text target, struct prefork_http_text *path_out,
-                       struct prefork_http_text *query_out)
+/* "http://host:80/a?b": the authority ends where path, query or target do. No
+ * user is named in front of it. */
+static bool parser_absolute_target(struct prefork_http_text target, const struct http_parser_url *url,
+                                   struct pfk_target *target_out)
 {
+    const struct prefork_http_text scheme = parser_url_part(target, url, UF_SCHEMA);
+    const size_t at = scheme.length + strlen("://");
+    size_t end = target.length;
+
+    if ((!pfk_text_matches(scheme, "http", 4) && !pfk_text_matches(scheme, "https", 5)) ||
+        (url->field_set & (1 << UF_USERINFO)) != 0)
+        return false;
+    if ((url->field_set & (1 << UF_QUERY)) != 0)
+        end = url->field_data[UF_QUERY].off - 1U;
+    if ((url->field_set & (1 << UF_PATH)) != 0)
+        end = url->field_data[UF_PATH].off;
+    else
+        target_out->path = pfk_text(target.bytes + at - 1, 1); /* none means "/": there is one in front of the host */
+    target_out->authority = pfk_text(target.bytes + at, end - at);
+    return true;
+}
+
+bool pfk_parser_target(struct prefork_http_text target, struct pfk_target *target_out)
+{
+    const struct prefork_http_text none = pfk_text(target.bytes + target.length, 0);
     struct http_parser_url url;
 
+    *target_out = (struct pfk_target){.path = target, .query = none, .authority = none};
     if (target.length == 1) { /* "/", "*" */
-        *path_out = target;
-        *query_out = pfk_text(target.bytes + 1, 0);
-        return target.bytes[0] == '/' || target.bytes[0] == '*';
+        target_out->asterisk = target.bytes[0] == '*';
+        return target.bytes[0] == '/' || target_out->asterisk;
     }
     http_parser_url_init(&url);
     if (http_parser_parse_url(target.bytes, target.length, 0, &url) != 0 || (url.field_set & (1 << UF_FRAGMENT)) != 0)
         return false;
-    *path_out = parser_url_part(target, &url, UF_PATH);
-    *query_out = parser_url_part(target, &url, UF_QUERY);
-    return true;
+    target_out->path = parser_url_part(target, &url, UF_PATH);
+    if ((url.field_set & (1 << UF_QUERY)) != 0)
+        target_out->query = parser_url_part(target, &url, UF_QUERY);
+    return (url.field_set & (1 << UF_SCHEMA)) == 0 || parser_absolute_target(target, &url, target_out);
 }
 
 const char *pfk_parser_reason(unsigned status)

@@ -69,10 +69,17 @@ int64_t pfk_parser_chunks(struct pfk_parser *parser, const char *data, size_t le
 /* Joins the chunks of a whole message into `body_out`, which has body_bytes. */
 void pfk_parser_decode(const struct pfk_parser *parser, const char *data, size_t length, char *body_out);
 
-/* Finds path and query of a request's target: "/a?b", "http://host/a?b", "*".
- * Returns whether it is one of these. */
-bool pfk_parser_target(struct prefork_http_text target, struct prefork_http_text *path_out,
-                       struct prefork_http_text *query_out);
+/* The parts of a request's target, all within it. */
+struct pfk_target {
+    struct prefork_http_text authority; /* "host:80"; empty where the target begins with its path */
+    struct prefork_http_text path;      /* never empty */
+    struct prefork_http_text query;
+    bool asterisk;
+};
+
+/* Takes a target apart: "/a?b", "http://host/a?b", "*". Returns whether it is
+ * one of these. */
+bool pfk_parser_target(struct prefork_http_text target, struct pfk_target *target_out);
 
 /* Returns the reason phrase of a status; "" for one without. */
 const char *pfk_parser_reason(unsigned status);

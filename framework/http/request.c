@@ -12,6 +12,19 @@ static struct prefork_http_text request_text(const char *head, struct pfk_piece 
     return pfk_text(head + piece.at, piece.length);
 }
 
+/* False: it is none. */
+static bool request_set_target(struct prefork_http_request *request, struct prefork_http_text text)
+{
+    struct pfk_target target;
+
+    if (!pfk_parser_target(text, &target))
+        return false;
+    request->target = text;
+    request->path = target.path;
+    request->query = target.query;
+    return true;
+}
+
 static void request_set_headers(struct pfk_http_thread *thread, const char *head, const struct pfk_field *fields,
                                 uint16_t n_fields)
 {
@@ -40,8 +53,7 @@ int pfk_request_of_message(struct pfk_http_thread *thread, const struct pfk_mess
     struct prefork_http_request *request = &thread->request;
 
     request->method = request_text(data, parser->method);
-    request->target = request_text(data, parser->target);
-    (void)pfk_parser_target(request->target, &request->path, &request->query);
+    (void)request_set_target(request, request_text(data, parser->target));
     request_set_headers(thread, data, parser->fields, parser->n_fields);
     request->minor = parser->minor;
     request->keep_alive = parser->keep_alive;
@@ -123,8 +135,7 @@ int pfk_request_of_job(struct pfk_http_thread *thread, const char *data, size_t 
         return -EPROTO;
     head = data + sizeof(shm) + shm.n_fields * sizeof(struct pfk_field);
     request->method = request_text(head, shm.method);
-    request->target = request_text(head, shm.target);
-    if (!pfk_parser_target(request->target, &request->path, &request->query))
+    if (!request_set_target(request, request_text(head, shm.target)))
         return -EPROTO;
     request_set_headers(thread, head, thread->message.parser.fields, shm.n_fields);
     request->body = pfk_text(head + shm.head_bytes, (size_t)shm.body_bytes);

@@ -17,10 +17,11 @@
  *
  * What the library answers by itself, closing the connection afterwards: 400
  * what is no request, or could be read in two ways (both Content-Length and
- * Transfer-Encoding, folded or misspelt headers, no Host, ...); 408 a request
+ * Transfer-Encoding, folded or misspelt headers, no Host or another than in the
+ * target, ...); 408 a request
  * that does not get whole (PREFORK_POOL_MESSAGE_MS); 413 a body that is too
- * large; 414, 431 a head that is; 417; 501 a transfer coding other than
- * chunked, and CONNECT; 505. And without closing: 500 where a handler failed
+ * large; 414, 431 a head that is; 417; 501 a transfer coding before chunked,
+ * and CONNECT; 505. And without closing: 500 where a handler failed
  * or died.
  *
  * The library uses the user pointer of its connections. Its functions return 0
@@ -59,7 +60,7 @@ struct prefork_http_header {
 struct prefork_http_request {
     struct prefork_http_text method; /* "GET" */
     struct prefork_http_text target; /* as it was sent: "/a%20b?c=d", "http://host/a", "*" */
-    struct prefork_http_text path;   /* of the target, as it was sent: "/a%20b"; may be empty */
+    struct prefork_http_text path;   /* of the target, as it was sent: "/a%20b"; "*"; never empty */
     struct prefork_http_text query;  /* behind the question mark; empty when there is none */
     struct prefork_http_text body;   /* chunks are joined */
     const struct prefork_http_header *headers;

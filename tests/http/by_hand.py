@@ -107,7 +107,7 @@ for bad, wanted in (
     (POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
     (POST + b"Content-Length: 1x\r\n\r\n", 400),
     (POST + b"Transfer-Encoding: chunked\r\n\r\n1\rXa\r\n0\r\n\r\n", 400),
-    (POST + b"Transfer-Encoding: gzip\r\n\r\n", 501),
+    (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n", 501),
     (b"CONNECT a:80 HTTP/1.1\r\n" + H + b"\r\n", 501),
     (b"GET / HTTP/2.0\r\n" + H + b"\r\n", 505),
     (POST + b"Expect: x\r\n\r\n", 417),

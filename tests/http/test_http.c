@@ -459,7 +459,7 @@ static const struct {
     {"nonsense\r\n\r\n", "400 Bad Request"},
     {"GET / HTTP/1.1\r\n\r\n", "400 Bad Request"},
     {"GET / HTTP/3.0\r\n" H "\r\n", "505 HTTP Version Not Supported"},
-    {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip\r\n\r\n", "501 Not Implemented"},
+    {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n", "501 Not Implemented"},
     {"POST / HTTP/1.1\r\n" H "Content-Length: 1025\r\n\r\n", "413 Payload Too Large"},
     {"POST / HTTP/1.1\r\n" H "Expect: x\r\n\r\n", "417 Expectation Failed"},
     {"GET /fail HTTP/1.1\r\n" H "\r\n", "500 Internal Server Error"},

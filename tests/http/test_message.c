@@ -10,165 +10,13 @@
 #include "../lib/unit.h"
 
 #include "http/request.h"
+#include "samples.h"
 
-#define H "Host: a\r\n"
-
-static const struct pfk_message_limits limits = {.headers = 8, .head_bytes = 256, .body_bytes = 16};
-
-struct sample {
-    const char *name;
-    const char *text;
-    size_t length; /* 0: of the string */
-    int64_t whole; /* > 0: the message's length; 0: all of the text; < 0: the status */
-    int64_t body;  /* its length */
-};
-
-/* All of these are taken. */
-static const struct sample good[] = {
-    {.name = "least of 1.1", .text = "GET / HTTP/1.1\r\n" H "\r\n"},
-    {.name = "least of 1.0", .text = "GET / HTTP/1.0\r\n\r\n"},
-    {.name = "1.0 with headers", .text = "GET / HTTP/1.0\r\nA: b\r\n\r\n"},
-    {.name = "an empty line before", .text = "\r\nGET / HTTP/1.1\r\n" H "\r\n"},
-    {.name = "something behind", .text = "GET / HTTP/1.1\r\n" H "\r\nGET / HTTP", .whole = 27},
-    {.name = "empty value", .text = "GET / HTTP/1.1\r\n" H "A:\r\nB: \t \r\nC: d\r\n\r\n"},
-    {.name = "last value empty", .text = "GET / HTTP/1.1\r\n" H "A:\r\n\r\n"},
-    {.name = "blanks around values", .text = "GET / HTTP/1.1\r\n" H "A: \t b c\t \r\nD:e\r\n\r\n"},
-    {.name = "empty host", .text = "GET / HTTP/1.1\r\nHost:\r\n\r\n"},
-    {.name = "absolute form", .text = "GET http://a:80/b?c HTTP/1.1\r\n" H "\r\n"},
-    {.name = "asterisk form", .text = "OPTIONS * HTTP/1.1\r\n" H "\r\n"},
-    {.name = "body", .text = "POST / HTTP/1.1\r\n" H "Content-Length: 5\r\n\r\nhello", .body = 5},
-    {.name = "body with more behind",
-     .text = "POST / HTTP/1.1\r\n" H "Content-Length: 5\r\n\r\nhelloPOST",
-     .whole = 52,
-     .body = 5},
-    {.name = "body of 0", .text = "POST / HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n"},
-    {.name = "body of a GET", .text = "GET / HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\nxy", .body = 2},
-    {.name = "body of just the limit",
-     .text = "POST / HTTP/1.1\r\n" H "content-length:16\r\n\r\n0123456789abcdef",
-     .body = 16},
-    {.name = "chunks",
-     .text = "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n",
-     .body = 13},
-    {.name = "chunks with extensions",
-     .text = "POST / HTTP/1.1\r\n" H "Transfer-Encoding: Chunked\r\n\r\n3;x=y\r\nabc\r\n0;z\r\n\r\n",
-     .body = 3},
-    {.name = "chunks with trailers",
-     .text = "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nB: c\r\nD:\r\n\r\n",
-     .body = 1},
-    {.name = "no chunk", .text = "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
-    {.name = "chunks that look like ends",
-     .text = "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n4\r\n\r\n\r\n\r\n5\r\n0\r\n\r\n\r\n0\r\n\r\n",
-     .body = 9},
-    {.name = "chunks to just the limit",
-     .text = "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n010\r\n0123456789abcdef\r\n000\r\n\r\n",
-     .body = 16},
-    {.name = "an offer to upgrade", .text = "GET / HTTP/1.1\r\n" H "Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"},
-    {.name = "upgrade and chunks",
-     .text = "POST / HTTP/1.1\r\n" H
-             "Connection: upgrade\r\nUpgrade: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
-     .body = 1},
-    {.name = "as many headers as allowed",
-     .text = "GET / HTTP/1.1\r\n" H "1:\r\n2:\r\n3:\r\n4:\r\n5:\r\n6:\r\n7:\r\n\r\n"},
-    {.name = "expectation",
-     .text = "POST / HTTP/1.1\r\n" H "Expect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
-     .body = 1},
-};
-
-/* And none of these. */
+#define H       "Host: a\r\n"
 #define CHUNKED "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n"
-static const struct sample bad[] = {
-    {"noise", "\x16\x03\x01\x02\x01", 0, -400, 0},
-    {"unknown method", "BREW / HTTP/1.1\r\n" H "\r\n", 0, -400, 0},
-    {"lower case method", "get / HTTP/1.1\r\n" H "\r\n", 0, -400, 0},
-    {"two blanks before the target", "GET  / HTTP/1.1\r\n" H "\r\n", 0, -400, 0},
-    {"two blanks behind the target", "GET /  HTTP/1.1\r\n" H "\r\n", 0, -400, 0},
-    {"tab in the request line", "GET\t/ HTTP/1.1\r\n" H "\r\n", 0, -400, 0},
-    {"target without slash", "GET a HTTP/1.1\r\n" H "\r\n", 0, -400, 0},
-    {"fragment in the target", "GET /a#b HTTP/1.1\r\n" H "\r\n", 0, -400, 0},
-    {"NUL in the target", "GET /\0a HTTP/1.1\r\n" H "\r\n", 28, -400, 0},
-    {"blank behind the version", "GET / HTTP/1.1 \r\n" H "\r\n", 0, -505, 0},
-    {"0.9", "GET /\r\n" H "\r\n", 0, -400, 0},
-    {"2.0", "GET / HTTP/2.0\r\n" H "\r\n", 0, -505, 0},
-    {"1.2", "GET / HTTP/1.2\r\n" H "\r\n", 0, -505, 0},
-    {"0.9 as a number", "GET / HTTP/0.9\r\n" H "\r\n", 0, -505, 0},
-    {"a long version", "GET / HTTP/1.10\r\n" H "\r\n", 0, -505, 0},
-    {"preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0, -400, 0},
-    {"another protocol", "GET / HTPP/1.1\r\n" H "\r\n", 0, -400, 0},
-    {"no host", "GET / HTTP/1.1\r\n\r\n", 0, -400, 0},
-    {"no host among headers", "GET / HTTP/1.1\r\nA: b\r\n\r\n", 0, -400, 0},
-    {"two hosts", "GET / HTTP/1.1\r\n" H H "\r\n", 0, -400, 0},
-    {"two hosts in one", "GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", 0, -400, 0},
-    {"host with a path", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 0, -400, 0},
-    {"two hosts in 1.0", "GET / HTTP/1.0\r\n" H H "\r\n", 0, -400, 0},
-    {"folded header", "GET / HTTP/1.1\r\n" H "A: b\r\n c\r\n\r\n", 0, -400, 0},
-    {"folded header, value in the second line", "GET / HTTP/1.1\r\n" H "A:\r\n b\r\n\r\n", 0, -400, 0},
-    {"folded header, by a tab", "GET / HTTP/1.1\r\n" H "A: b\r\n\tc\r\n\r\n", 0, -400, 0},
-    {"first header begins with a blank", "GET / HTTP/1.1\r\n Host: a\r\n\r\n", 0, -400, 0},
-    {"blank before the colon", "GET / HTTP/1.1\r\nHost : a\r\n\r\n", 0, -400, 0},
-    {"blank within a name", "GET / HTTP/1.1\r\n" H "A B: c\r\n\r\n", 0, -400, 0},
-    {"no colon", "GET / HTTP/1.1\r\n" H "A\r\n\r\n", 0, -400, 0},
-    {"no name", "GET / HTTP/1.1\r\n" H ": a\r\n\r\n", 0, -400, 0},
-    {"a name with a parenthesis", "GET / HTTP/1.1\r\n" H "A(b): c\r\n\r\n", 0, -400, 0},
-    {"NUL in a name", "GET / HTTP/1.1\r\n" H "A\0: b\r\n\r\n", 35, -400, 0},
-    {"NUL in a value", "GET / HTTP/1.1\r\n" H "A: b\0c\r\n\r\n", 35, -400, 0},
-    {"control character in a value", "GET / HTTP/1.1\r\n" H "A: b\001c\r\n\r\n", 0, -400, 0},
-    {"CR in a value", "GET / HTTP/1.1\r\n" H "A: b\rc\r\n\r\n", 0, -400, 0},
-    {"LF alone behind the request line", "GET / HTTP/1.1\n" H "\r\n", 0, -400, 0},
-    {"LF alone behind a header", "GET / HTTP/1.1\r\n" H "A: b\nC: d\r\n\r\n", 0, -400, 0},
-    {"LF alone behind an empty header", "GET / HTTP/1.1\r\n" H "A:\nC: d\r\n\r\n", 0, -400, 0},
-    {"LF alone at the end", "GET / HTTP/1.1\r\n" H "\n", 0, -400, 0},
-    {"CR and something at the end", "GET / HTTP/1.1\r\n" H "\rX", 0, -400, 0},
-    {"two empty lines before", "\r\n\r\nGET / HTTP/1.1\r\n" H "\r\n", 0, -400, 0},
-    {"LF alone before", "\nGET / HTTP/1.1\r\n" H "\r\n", 0, -400, 0},
-    {"length and chunks", "POST / HTTP/1.1\r\n" H "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 0, -400,
-     0},
-    {"chunks and length", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", 0, -400,
-     0},
-    {"two lengths", "POST / HTTP/1.1\r\n" H "Content-Length: 3\r\nContent-Length: 4\r\n\r\n", 0, -400, 0},
-    {"the same length twice", "POST / HTTP/1.1\r\n" H "Content-Length: 3\r\nContent-Length: 3\r\n\r\n", 0, -400, 0},
-    {"lengths in one", "POST / HTTP/1.1\r\n" H "Content-Length: 3, 3\r\n\r\n", 0, -400, 0},
-    {"length with a sign", "POST / HTTP/1.1\r\n" H "Content-Length: +3\r\n\r\n", 0, -400, 0},
-    {"negative length", "POST / HTTP/1.1\r\n" H "Content-Length: -3\r\n\r\n", 0, -400, 0},
-    {"hexadecimal length", "POST / HTTP/1.1\r\n" H "Content-Length: 0x3\r\n\r\n", 0, -400, 0},
-    {"no length", "POST / HTTP/1.1\r\n" H "Content-Length:\r\n\r\n", 0, -400, 0},
-    {"a length beyond 64 bits", "POST / HTTP/1.1\r\n" H "Content-Length: 18446744073709551617\r\n\r\n", 0, -400, 0},
-    {"the largest length", "POST / HTTP/1.1\r\n" H "Content-Length: 18446744073709551614\r\n\r\n", 0, -400, 0},
-    {"chunks in 1.0", "POST / HTTP/1.0\r\n" H "Transfer-Encoding: chunked\r\n\r\n", 0, -400, 0},
-    {"chunked twice", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 0,
-     -400, 0},
-    {"another coding", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip\r\n\r\n", 0, -501, 0},
-    {"two codings", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n", 0, -501, 0},
-    {"chunked not last", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked, gzip\r\n\r\n", 0, -501, 0},
-    {"a misspelt coding", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: xchunked\r\n\r\n", 0, -501, 0},
-    {"no coding", "POST / HTTP/1.1\r\n" H "Transfer-Encoding:\r\n\r\n", 0, -501, 0},
-    {"CONNECT", "CONNECT a:80 HTTP/1.1\r\n" H "\r\n", 0, -501, 0},
-    {"another expectation", "POST / HTTP/1.1\r\n" H "Expect: miracles\r\n\r\n", 0, -417, 0},
-    {"a body too large", "POST / HTTP/1.1\r\n" H "Content-Length: 17\r\n\r\n", 0, -413, 0},
-    {"a chunk too large", CHUNKED "11\r\n", 0, -413, 0},
-    {"chunks too large", CHUNKED "8\r\n01234567\r\n9\r\n", 0, -413, 0},
-    {"an endless chunk", CHUNKED "fffffffffffffff\r\n", 0, -413, 0},
-    {"a chunk beyond 64 bits", CHUNKED "10000000000000001\r\n", 0, -400, 0},
-    {"a chunk without a number", CHUNKED "\r\n", 0, -400, 0},
-    {"a chunk with a sign", CHUNKED "-1\r\n", 0, -400, 0},
-    {"a chunk in another notation", CHUNKED "0x1\r\n", 0, -400, 0},
-    {"a number, a blank, another", CHUNKED "1 1\r\na\r\n0\r\n\r\n", 0, -400, 0},
-    {"a chunk line with CR alone", CHUNKED "1\rXa\r\n0\r\n\r\n", 0, -400, 0},
-    {"a chunk line with LF alone", CHUNKED "1\na\r\n0\r\n\r\n", 0, -400, 0},
-    {"an extension with CR alone", CHUNKED "1;a\rb\r\na\r\n0\r\n\r\n", 0, -400, 0},
-    {"a chunk without its end", CHUNKED "1\r\naXX0\r\n\r\n", 0, -400, 0},
-    {"a chunk that ends with LF alone", CHUNKED "1\r\na\n0\r\n\r\n", 0, -400, 0},
-    {"a last chunk line with CR alone", CHUNKED "0\rX\r\n", 0, -400, 0},
-    {"the end with CR alone", CHUNKED "0\r\n\rX", 0, -400, 0},
-    {"the end with LF alone", CHUNKED "0\r\n\n", 0, -400, 0},
-    {"a folded trailer", CHUNKED "0\r\nA: b\r\n c\r\n\r\n", 0, -400, 0},
-    {"a trailer with LF alone", CHUNKED "0\r\nA: b\nC: d\r\n\r\n", 0, -400, 0},
-    {"a header too many", "GET / HTTP/1.1\r\n" H "1:\r\n2:\r\n3:\r\n4:\r\n5:\r\n6:\r\n7:\r\n8:\r\n\r\n", 0, -431, 0},
-};
 
-static size_t length_of(const struct sample *sample)
-{
-    return sample->length > 0 ? sample->length : strlen(sample->text);
-}
+static const struct pfk_message_limits limits = {
+    .headers = SAMPLES_HEADERS, .head_bytes = SAMPLES_HEAD_BYTES, .body_bytes = SAMPLES_BODY_BYTES};
 
 /* Reads a text in pieces: what has arrived is copied to memory of just that
  * size, which moves each time. Returns the first result that is not 0. */
@@ -207,7 +55,7 @@ static void describe(const struct pfk_message *message, const char *text, char o
 /* Cut anywhere, the outcome is the same. */
 static void check_cuts(const struct sample *sample, int64_t wanted)
 {
-    const size_t length = length_of(sample);
+    const size_t length = sample_length(sample);
     struct pfk_message message;
     char whole[2048], cut[2048];
     int64_t rc = read_pieces(&message, sample->text, length, length, length);
@@ -236,23 +84,23 @@ static void check_cuts(const struct sample *sample, int64_t wanted)
 
 START_TEST(good_requests_are_taken)
 {
-    const struct sample *sample = &good[_i];
+    const struct sample *sample = &samples_good[_i];
 
-    check_cuts(sample, sample->whole > 0 ? sample->whole : (int64_t)length_of(sample));
+    check_cuts(sample, sample->whole > 0 ? sample->whole : (int64_t)sample_length(sample));
 }
 END_TEST
 
 START_TEST(bad_requests_are_refused)
 {
-    check_cuts(&bad[_i], bad[_i].whole);
+    check_cuts(&samples_bad[_i], samples_bad[_i].whole);
 }
 END_TEST
 
 /* No good request is whole before its last byte. */
 START_TEST(nothing_is_whole_too_early)
 {
-    const struct sample *sample = &good[_i];
-    const size_t whole = sample->whole > 0 ? (size_t)sample->whole : length_of(sample);
+    const struct sample *sample = &samples_good[_i];
+    const size_t whole = sample->whole > 0 ? (size_t)sample->whole : sample_length(sample);
     struct pfk_message message;
     size_t early = 0;
 
@@ -438,9 +286,9 @@ static Suite *message_suite(void)
     Suite *suite = suite_create("http/message");
     TCase *tcase = tcase_create("message");
 
-    tcase_add_loop_test(tcase, good_requests_are_taken, 0, (int)(sizeof(good) / sizeof(good[0])));
-    tcase_add_loop_test(tcase, nothing_is_whole_too_early, 0, (int)(sizeof(good) / sizeof(good[0])));
-    tcase_add_loop_test(tcase, bad_requests_are_refused, 0, (int)(sizeof(bad) / sizeof(bad[0])));
+    tcase_add_loop_test(tcase, good_requests_are_taken, 0, (int)samples_n_good);
+    tcase_add_loop_test(tcase, nothing_is_whole_too_early, 0, (int)samples_n_good);
+    tcase_add_loop_test(tcase, bad_requests_are_refused, 0, (int)samples_n_bad);
     tcase_add_test(tcase, fields_are_what_was_sent);
     tcase_add_test(tcase, who_stays);
     tcase_add_test(tcase, a_head_has_limits);
