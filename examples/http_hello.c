@@ -3,14 +3,16 @@
  * it; what is under /job is answered by a job, on any worker, which also echoes
  * the body that it was sent. */
 #include <errno.h>
+#include <string.h>
 
 #include <prefork.h>
 #include <prefork/http.h>
 
 #include "serve.h"
 
-static const struct prefork_http_response greeting = {
-    .status = 200, .content_type = "text/plain", .body = "hello\n", .body_bytes = 6};
+static struct prefork_http_header own_header; /* of every answer, if -H names one */
+static struct prefork_http_response greeting = {
+    .status = 200, .content_type = "text/plain", .headers = &own_header, .body = "hello\n", .body_bytes = 6};
 
 /* The job's handler. */
 static int say_hello(struct prefork_job *job, void *context)
@@ -47,10 +49,29 @@ static const struct prefork_protocol *set_up(struct prefork_pool *pool, char **a
     return prefork_protocol_http(&options);
 }
 
+static int take_option(int option, const char *value);
+
+static const struct serve server = {.name = "http_hello",
+                                    .options = "H:",
+                                    .arguments = " [-H 'NAME: VALUE']",
+                                    .usage = "  -H  a header of every answer\n",
+                                    .take_option = take_option,
+                                    .set_up = set_up};
+
+static int take_option(int option, const char *value)
+{
+    const char *const colon = strstr(value, ": ");
+
+    (void)option;
+    if (colon == NULL)
+        return serve_refuse(&server, value, "is no header: NAME: VALUE");
+    own_header.name = (struct prefork_http_text){.bytes = value, .length = (size_t)(colon - value)};
+    own_header.value = (struct prefork_http_text){.bytes = colon + 2, .length = strlen(colon + 2)};
+    greeting.n_headers = 1;
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
-    static const struct serve server = {
-        .name = "http_hello", .options = "", .arguments = "", .usage = "", .set_up = set_up};
-
     return serve_main(&server, argc, argv);
 }

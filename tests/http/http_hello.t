@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# http_hello as its clients meet it: curl, ab, wrk, and bytes by hand.
+# http_hello as its clients meet it: curl, ab, wrk, h2load, hey, siege, and bytes by hand.
 . "$PFK_SRCDIR/tests/http/clients.sh"
 
 needs_http http_hello
@@ -22,7 +22,10 @@ Content-Type: text/plain'
         end_server
     done
 
-    start_http "$hello" -l tcp:127.0.0.1:0 -w 2 -i 1 -j 1
+    start_http "$hello" -H 'X-Own: a: b' -l tcp:127.0.0.1:0 -w 2 -i 1 -j 1
+    for path in / /job; do
+        tap_is "a header of its own, $path" "$(fetch $path -I | tr -d '\r' | sed -n 's/^X-Own: //p')" 'a: b'
+    done
     tap_is 'a body comes back from a job' "$(fetch /job -d 'a body')" 'a body'
     tap_is 'in chunks too' "$(fetch /job -d 'a body' -H 'Transfer-Encoding: chunked')" 'a body'
     head -c 5000 /dev/urandom >"$tmp/5000"
@@ -72,9 +75,34 @@ for path in / /job; do
     else
         tap_skip "wrk $path" 'there is no wrk here'
     fi
+    if command -v h2load >/dev/null 2>&1; then
+        run_client 0 h2load --h1 -n 3000 -c 16 -m 8 "$base$path" && said ' 3000 succeeded, 0 failed, 0 errored, 0 timeout' \
+            '^status codes: 3000 2xx, 0 3xx, 0 4xx, 0 5xx'
+        result "h2load --h1, 8 at a time, $path" $?
+    else
+        tap_skip "h2load $path" 'there is no h2load here'
+    fi
+    if command -v hey >/dev/null 2>&1; then
+        run_client 0 hey -n 3200 -c 16 "$base$path" && said '\[200\][[:space:]]*3200 responses' && ! said 'Error distribution'
+        result "hey $path" $?
+        run_client 0 hey -disable-keepalive -n 320 -c 16 "$base$path" && said '\[200\][[:space:]]*320 responses' &&
+            ! said 'Error distribution'
+        result "hey $path, a connection each" $?
+    else
+        tap_skip "hey $path" 'there is no hey here'
+    fi
+    if command -v siege >/dev/null 2>&1; then
+        # it writes its configuration to HOME
+        run_client 0 env HOME="$tmp" siege -b -c 8 -r 50 --no-parser -H 'Connection: keep-alive' "$base$path" &&
+            said 'uccessful.transactions"*:[[:space:]]*400' 'ailed.transactions"*:[[:space:]]*0\>'
+        result "siege $path" $?
+    else
+        tap_skip "siege $path" 'there is no siege here'
+    fi
 done
 end_server
 tap_is 'ends with 0 at SIGTERM' $? 0
 
+tap_fails_with 'a header that is none' 'is no header' "$hello" -H X-Own
 tap_fails_with 'an argument too many' 'usage: http_hello' "$hello" more
 tap_end
