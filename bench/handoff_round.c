@@ -34,7 +34,7 @@ struct report {
 struct round_shm {
     _Atomic uint32_t ready;                /* participants that wait at the gate */
     _Atomic uint32_t gate;                 /* 1: open */
-    _Atomic uint32_t sent_all;             /* producers that have nothing more to send or await */
+    _Atomic uint32_t ended;                /* producers that have nothing more to send or await */
     _Alignas(128) _Atomic uint32_t enough; /* 1: time is up; read by producers before each job */
     _Alignas(128) uint64_t asked_ns; /* when the one job in flight was begun; by the producer, read by the worker */
     struct histogram taken_ns;       /* by the worker */
@@ -206,19 +206,17 @@ static void producer_ask_timed(struct producer *producer, uint64_t jobs)
     }
 }
 
-/* When nobody sends any more, each producer sends its share of workers home. */
+/* The last producer to end sends all workers home: stops of several producers
+ * could be filled out of order, and a worker whom the later one wakes in a bare
+ * ring looks at the earlier one, which is not there yet, and sleeps again; the
+ * earlier one then wakes one worker, who goes home with it. */
 static void producer_stop_workers(const struct producer *producer)
 {
     const struct shape *const shape = &producer->plan->shape;
-    struct round_shm *const shm = producer->shm;
-    uint32_t there = atomic_fetch_add(&shm->sent_all, 1) + 1;
 
-    futex_wake(&shm->sent_all, UINT16_MAX);
-    while (there < shape->producers) {
-        futex_wait(&shm->sent_all, there, NULL);
-        there = atomic_load(&shm->sent_all);
-    }
-    for (uint32_t worker = producer->index; worker < shape->workers; worker += shape->producers)
+    if (atomic_fetch_add(&producer->shm->ended, 1) + 1 < shape->producers)
+        return;
+    for (uint32_t worker = 0; worker < shape->workers; worker++)
         producer->plan->transport->send_stop(producer->end);
 }
 
