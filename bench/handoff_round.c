@@ -213,8 +213,11 @@ static void producer_ask_timed(struct producer *producer, uint64_t jobs)
 static void producer_stop_workers(const struct producer *producer)
 {
     const struct shape *const shape = &producer->plan->shape;
+    struct round_shm *const shm = producer->shm;
+    const uint32_t ended = atomic_fetch_add(&shm->ended, 1) + 1;
 
-    if (atomic_fetch_add(&producer->shm->ended, 1) + 1 < shape->producers)
+    futex_wake(&shm->ended, 1);
+    if (ended < shape->producers)
         return;
     for (uint32_t worker = 0; worker < shape->workers; worker++)
         producer->plan->transport->send_stop(producer->end);
@@ -398,7 +401,7 @@ static bool crew_work(struct crew *crew, const struct round_plan *plan, struct r
     *start_ns_out = load_clock_ns();
     atomic_store(&shm->gate, 1);
     futex_wake(&shm->gate, UINT16_MAX);
-    (void)crew_await(crew, &shm->sent_all, plan->shape.producers, *start_ns_out + plan->duration_ns);
+    (void)crew_await(crew, &shm->ended, plan->shape.producers, *start_ns_out + plan->duration_ns);
     atomic_store(&shm->enough, 1);
     return crew_await_end(crew, load_clock_ns() + STUCK_NS);
 }
