@@ -34,7 +34,8 @@ struct report {
 struct round_shm {
     _Atomic uint32_t ready;                /* participants that wait at the gate */
     _Atomic uint32_t gate;                 /* 1: open */
-    _Atomic uint32_t ended;                /* producers that have nothing more to send or await */
+    _Atomic uint32_t sent_all;             /* producers that have nothing more to send or await */
+    _Atomic uint32_t stopped_share;        /* producers that have sent their share of workers home */
     _Alignas(128) _Atomic uint32_t enough; /* 1: time is up; read by producers before each job */
     _Alignas(128) uint64_t asked_ns; /* when the one job in flight was begun; by the producer, read by the worker */
     struct histogram taken_ns;       /* by the worker */
@@ -206,21 +207,35 @@ static void producer_ask_timed(struct producer *producer, uint64_t jobs)
     }
 }
 
-/* The last producer to end sends all workers home: stops of several producers
- * could be filled out of order, and a worker whom the later one wakes in a bare
- * ring looks at the earlier one, which is not there yet, and sleeps again; the
- * earlier one then wakes one worker, who goes home with it. */
+/* Sleeps until a counter that only grows has come to `wanted`. */
+static void participant_await(_Atomic uint32_t *counter, uint32_t wanted)
+{
+    for (uint32_t seen = atomic_load(counter); seen < wanted; seen = atomic_load(counter))
+        futex_wait(counter, seen, NULL);
+}
+
+static void participant_count(_Atomic uint32_t *counter)
+{
+    (void)atomic_fetch_add(counter, 1);
+    futex_wake(counter, UINT16_MAX);
+}
+
+/* When nobody sends any more, each producer sends its share of workers home,
+ * one producer after the other: stops that are filled out of order could leave
+ * a worker of a bare ring asleep. Whom the later stop wakes finds the earlier
+ * one not there yet and sleeps again; the earlier one then wakes one worker,
+ * who goes home with it and never looks at the later. */
 static void producer_stop_workers(const struct producer *producer)
 {
     const struct shape *const shape = &producer->plan->shape;
     struct round_shm *const shm = producer->shm;
-    const uint32_t ended = atomic_fetch_add(&shm->ended, 1) + 1;
 
-    futex_wake(&shm->ended, 1);
-    if (ended < shape->producers)
-        return;
-    for (uint32_t worker = 0; worker < shape->workers; worker++)
+    participant_count(&shm->sent_all);
+    participant_await(&shm->sent_all, shape->producers);
+    participant_await(&shm->stopped_share, producer->index);
+    for (uint32_t worker = producer->index; worker < shape->workers; worker += shape->producers)
         producer->plan->transport->send_stop(producer->end);
+    participant_count(&shm->stopped_share);
 }
 
 static uint64_t marks_of(uint32_t producer, uint64_t jobs)
@@ -401,7 +416,7 @@ static bool crew_work(struct crew *crew, const struct round_plan *plan, struct r
     *start_ns_out = load_clock_ns();
     atomic_store(&shm->gate, 1);
     futex_wake(&shm->gate, UINT16_MAX);
-    (void)crew_await(crew, &shm->ended, plan->shape.producers, *start_ns_out + plan->duration_ns);
+    (void)crew_await(crew, &shm->sent_all, plan->shape.producers, *start_ns_out + plan->duration_ns);
     atomic_store(&shm->enough, 1);
     return crew_await_end(crew, load_clock_ns() + STUCK_NS);
 }
