@@ -122,7 +122,10 @@ int prefork_pool_get(const struct prefork_pool *pool, enum prefork_pool_option o
 /* Runs a job on a job thread of a worker. The request and reply lie in the
  * job. Returns 0 (replied, or no reply), or a negative code that the submitter
  * sees. It may block, crash or leak without harm to other workers; it must not
- * call prefork_job_complete, and must not fork a child that uses the job. */
+ * call prefork_job_complete, and must not fork a child that uses the job. Job
+ * threads have the policy SCHED_BATCH (sched(7)) unless the program chose another
+ * than SCHED_OTHER: they leave a processor to the I/O thread that wakes them. What a
+ * handler starts inherits it. */
 typedef int (*prefork_handler_fn)(struct prefork_job *job, void *context);
 
 /* Gives a handler a name. `name` is copied; `context` is handed through, and

@@ -198,7 +198,7 @@ static void seats_watch(struct pfk_master *master, struct pfk_child *child)
 }
 
 /* One log line for each change of state: it fails, it works again. */
-static void seats_note_fork(struct pfk_master *master, int rc, uint64_t now_ns)
+static void seats_note_fork(struct pfk_master *master, int rc)
 {
     if (rc != 0 && master->fork_failures == 0)
         pfk_log(PREFORK_LOG_ERROR, "no worker can be made: %s; tried again for as long as it takes",
@@ -206,14 +206,16 @@ static void seats_note_fork(struct pfk_master *master, int rc, uint64_t now_ns)
     if (rc == 0 && master->fork_failures > 0)
         pfk_log(PREFORK_LOG_INFO, "workers can be made again, after %u failures", master->fork_failures);
     master->fork_failures = rc == 0 ? 0 : master->fork_failures + 1;
-    master->fork_due_ns = rc == 0 ? 0 : now_ns + pfk_policy_delay_ms(master->fork_failures) * PFK_NS_PER_MS;
+    /* From the attempt on, not from the turn: it may have waited for a processor in between. */
+    master->fork_due_ns =
+        rc == 0 ? 0 : prefork_clock_now_ns() + pfk_policy_delay_ms(master->fork_failures) * PFK_NS_PER_MS;
 }
 
 static void seats_fill(struct pfk_master *master, struct pfk_child *child, uint64_t now_ns)
 {
     const int rc = pfk_spawn_fork(&master->nursery, child);
 
-    seats_note_fork(master, rc, now_ns);
+    seats_note_fork(master, rc);
     if (rc != 0)
         return;
     child->last_resort = master->phase != PFK_PHASE_RUNNING;

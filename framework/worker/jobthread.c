@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -77,6 +78,20 @@ static void jobthread_leave(struct pfk_jobthread *thread)
     (void)pfk_fd_event_signal(thread->options.ended_fd);
 }
 
+/* A job thread that is woken on the processor of the I/O thread that woke it
+ * would take that away from it, for one job, and sleep again: two switches and
+ * two futex calls a job. As SCHED_BATCH it waits until the I/O thread sleeps or
+ * its time is up, and finds all that it has submitted; on an idle processor it
+ * runs at once, as ever. A policy that somebody chose is kept, and where this is
+ * forbidden all is as before, but slower. */
+static void jobthread_give_way(void)
+{
+    const struct sched_param none = {.sched_priority = 0};
+
+    if (sched_getscheduler(0) == SCHED_OTHER)
+        (void)sched_setscheduler(0, SCHED_BATCH, &none);
+}
+
 static void *jobthread_main(void *argument)
 {
     struct pfk_jobthread *const thread = argument;
@@ -86,6 +101,7 @@ static void *jobthread_main(void *argument)
     (void)sem_post(&thread->opened);
     if (rc != 0)
         return NULL;
+    jobthread_give_way();
     jobthread_serve(thread);
     jobthread_leave(thread);
     return NULL;

@@ -7,6 +7,7 @@
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -33,6 +34,7 @@ struct scene {
     pfk_atomic_u32 cured;       /* 1: workers live from here on */
     char address[256];
     int32_t worker_pid;
+    int32_t policy; /* with which the last job ran */
 };
 static struct scene *scene;
 static int told_fds[2]; /* the master writes a byte once it is ready */
@@ -45,6 +47,7 @@ static int echo(struct prefork_job *job, void *context)
     size_t length;
 
     (void)context;
+    scene->policy = sched_getscheduler(0);
     (void)prefork_job_request(job, &length);
     return prefork_job_reply_request(job, 0, length);
 }
@@ -132,6 +135,27 @@ START_TEST(sigterm_stops_in_order)
 {
     run_in_child(NULL, 0);
     expect_service_and_end(SIGTERM);
+}
+END_TEST
+
+START_TEST(job_threads_give_way)
+{
+    run_in_child(NULL, 0);
+    expect_service_and_end(SIGTERM);
+    ck_assert_int_eq(scene->policy, SCHED_BATCH);
+}
+END_TEST
+
+static void choose_idle(void)
+{
+    ck_assert_int_eq(sched_setscheduler(0, SCHED_IDLE, &(const struct sched_param){.sched_priority = 0}), 0);
+}
+
+START_TEST(a_chosen_policy_is_kept)
+{
+    run_in_child(choose_idle, 0);
+    expect_service_and_end(SIGTERM);
+    ck_assert_int_eq(scene->policy, SCHED_IDLE);
 }
 END_TEST
 
@@ -446,6 +470,8 @@ static Suite *run_suite(void)
     tcase_add_checked_fixture(tcase, set_up, NULL);
     tcase_add_test(tcase, sigterm_stops_in_order);
     tcase_add_test(tcase, sigint_stops_in_order);
+    tcase_add_test(tcase, job_threads_give_way);
+    tcase_add_test(tcase, a_chosen_policy_is_kept);
     tcase_add_test(tcase, ignored_and_blocked_signals_do_no_harm);
     tcase_add_test(tcase, run_restores_signals_and_stop_comes_from_a_thread);
     tcase_add_test(tcase, run_and_destroy_leave_no_descriptor);
