@@ -211,7 +211,7 @@ static void seats_note_fork(struct pfk_master *master, int rc)
         rc == 0 ? 0 : prefork_clock_now_ns() + pfk_policy_delay_ms(master->fork_failures) * PFK_NS_PER_MS;
 }
 
-static void seats_fill(struct pfk_master *master, struct pfk_child *child, uint64_t now_ns)
+static void seats_fill(struct pfk_master *master, struct pfk_child *child)
 {
     const int rc = pfk_spawn_fork(&master->nursery, child);
 
@@ -249,7 +249,7 @@ static uint64_t seats_fill_due(struct pfk_master *master, uint64_t now_ns)
         }
         if (child->incarnation > 0 && !pfk_policy_budget_take(&master->budget, now_ns))
             return seats_sooner(next_ns, now_ns + PFK_MASTER_TICK_NS);
-        seats_fill(master, child, now_ns);
+        seats_fill(master, child);
         if (child->pid != 0)
             living++;
         else
