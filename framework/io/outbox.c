@@ -235,8 +235,10 @@ static size_t outbox_send(struct prefork_connection *connection, struct iovec *p
         connection->served = true;
         return pfk_receiver_reply(connection->datagram, pieces, n_pieces);
     }
-    do {
-        sent = sendmsg(connection->watcher.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT | flags);
+    flags |= MSG_NOSIGNAL | MSG_DONTWAIT;
+    do { /* one piece costs the kernel less by send */
+        sent = n_pieces == 1 ? send(connection->watcher.fd, pieces->iov_base, pieces->iov_len, flags)
+                             : sendmsg(connection->watcher.fd, &message, flags);
     } while (sent < 0 && errno == EINTR);
     return outbox_count_sent(connection, sent);
 }
