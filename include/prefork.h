@@ -381,6 +381,11 @@ struct prefork_protocol {
     prefork_connection_fn opened; /* default: nothing */
     prefork_connection_fn closed; /* default: nothing; the connection ends when it returns */
     void *context;                /* handed to all of them */
+    uint32_t frames_in_place;     /* 1: `frame` may be shown bytes that were read into a slot, in shared memory,
+                                     where a long message then stays: no copy. Another process of the pool that
+                                     has gone mad can change them between two looks, so `frame` must look at each
+                                     byte once, or bear it. 0, the default: private memory only. Needs a handler
+                                     and no `message` */
 };
 
 /* Datagrams. A listener for UDP takes the same protocols. Each datagram is a

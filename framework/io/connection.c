@@ -149,6 +149,17 @@ static int64_t connection_take_message(struct prefork_connection *connection, co
     return rc >= 0 ? size : connection_fail(connection, rc);
 }
 
+/* From so many bytes on, the copy costs more than what a read into the slot
+ * itself adds: bench/echo_goals. */
+#define CONNECTION_IN_PLACE_BYTES 1024
+
+/* Peers go on as they began: one whose message came alone, in one read and
+ * whole, will send the next one so. */
+static void connection_expect(struct prefork_connection *connection, bool alone, size_t size)
+{
+    connection->lengthy = alone && size >= CONNECTION_IN_PLACE_BYTES && connection->protocol->frames_in_place;
+}
+
 /* More has arrived than one turn may take. */
 static void connection_yield(struct prefork_connection *connection)
 {
@@ -181,6 +192,7 @@ static size_t connection_take_messages(struct prefork_connection *connection, co
             connection->incomplete = true;
             break;
         }
+        connection_expect(connection, taken == 0 && (size_t)size == length, (size_t)size);
         taken += (size_t)size;
     }
     if (!phases[connection->phase].takes || (!phases[connection->phase].reads && connection->incomplete))
@@ -349,7 +361,7 @@ static void connection_settle(struct prefork_connection *connection)
 }
 
 /* Takes messages from `length` bytes that either are the input, or have just
- * arrived in the scratch memory while there is no input. */
+ * arrived in the scratch memory or the loop's slot while there is no input. */
 static void connection_run(struct prefork_connection *connection, const unsigned char *data, size_t length,
                            unsigned messages)
 {
@@ -430,9 +442,39 @@ static ssize_t connection_receive(struct prefork_connection *connection)
     return -1;
 }
 
-static void connection_read(struct prefork_connection *connection)
+/* Reads a message into the slot in which its job will lie. If more comes than
+ * the slot holds it was not one message: all of it goes to the scratch memory,
+ * as it does without a slot. Returns what recvmsg returns. */
+static ssize_t connection_receive_in_place(struct prefork_connection *connection)
 {
-    const ssize_t got = connection_receive(connection);
+    struct pfk_loop *const loop = connection->loop;
+    const size_t room = loop->request_bytes < PFK_LOOP_SCRATCH_BYTES ? loop->request_bytes : PFK_LOOP_SCRATCH_BYTES;
+    struct iovec pieces[2] = {{.iov_base = loop->slot.bytes, .iov_len = room},
+                              {.iov_base = loop->scratch + room, .iov_len = PFK_LOOP_SCRATCH_BYTES - room}};
+    struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 2};
+    const ssize_t got = recvmsg(connection->watcher.fd, &message, MSG_DONTWAIT);
+
+    if (got <= 0)
+        return got;
+    pfk_loop_count(loop, PFK_COUNT_BYTES_IN, (uint64_t)got);
+    loop->slot.filled = (size_t)got;
+    if ((size_t)got > room) {
+        memcpy(loop->scratch, loop->slot.bytes, room);
+        pfk_loop_drop_slot(loop);
+    }
+    return got;
+}
+
+static bool connection_reads_in_place(const struct prefork_connection *connection)
+{
+    return connection->lengthy && connection->input == NULL && pfk_loop_take_slot(connection->loop);
+}
+
+static void connection_take_read(struct prefork_connection *connection)
+{
+    struct pfk_loop *const loop = connection->loop;
+    const ssize_t got = connection_reads_in_place(connection) ? connection_receive_in_place(connection)
+                                                              : connection_receive(connection);
 
     if (got < 0) {
         if (errno != EAGAIN && errno != EINTR)
@@ -448,7 +490,17 @@ static void connection_read(struct prefork_connection *connection)
     if (connection->input != NULL)
         pfk_connection_turn(connection, PFK_CONNECTION_TURN_MESSAGES);
     else
-        connection_run(connection, connection->loop->scratch, (size_t)got, PFK_CONNECTION_TURN_MESSAGES);
+        connection_run(connection, loop->slot.bytes != NULL ? loop->slot.bytes : loop->scratch, (size_t)got,
+                       PFK_CONNECTION_TURN_MESSAGES);
+}
+
+/* May free the connection. */
+static void connection_read(struct prefork_connection *connection)
+{
+    struct pfk_loop *const loop = connection->loop;
+
+    connection_take_read(connection);
+    pfk_loop_drop_slot(loop);
 }
 
 static void connection_discard(struct prefork_connection *connection)

@@ -72,6 +72,7 @@ struct prefork_connection {
     bool served : 1;           /* at least one reply was written */
     bool moved : 1;            /* the kernel took bytes in this turn */
     bool full : 1;             /* the high water mark was reached, and the low one not yet again */
+    bool lengthy : 1;          /* the last message came alone, and is worth to be read into a slot */
 };
 
 /* Takes a connected non-blocking socket over, which it closes in any case; and

@@ -68,6 +68,29 @@ static void loop_serve_starved(struct pfk_loop *loop)
         loop->room_seen = true;
 }
 
+/* -- A slot to read into ----------------------------------------------------- */
+
+/* Those who wait for a slot have the first right to it. */
+bool pfk_loop_take_slot(struct pfk_loop *loop)
+{
+    struct pfk_loop_slot *const slot = &loop->slot;
+    size_t capacity;
+
+    if (!pfk_list_empty(&loop->starved) || prefork_lane_reserve(loop->lane, PREFORK_NO_WAIT, &slot->job) != 0)
+        return false;
+    slot->bytes = prefork_lane_request_buffer(loop->lane, slot->job, &capacity);
+    slot->filled = 0;
+    return true;
+}
+
+void pfk_loop_drop_slot(struct pfk_loop *loop)
+{
+    if (loop->slot.bytes == NULL)
+        return;
+    loop->slot.bytes = NULL;
+    (void)prefork_lane_abandon(loop->lane, loop->slot.job);
+}
+
 /* -- Rounds ----------------------------------------------------------------- */
 
 static void loop_stay_awake(struct pfk_loop *loop, bool awake)

@@ -45,6 +45,15 @@ struct pfk_loop_limits {
     uint32_t write_ms;
 };
 
+/* Where the message that is being read will lie as a job. The thread's own from
+ * before one read until the message is submitted in it, or it is given back: it
+ * outlives no event, so no peer can make it last. If we die, repair frees it. */
+struct pfk_loop_slot {
+    uint64_t job;
+    unsigned char *bytes; /* NULL: there is none */
+    size_t filled;        /* all of it is one read */
+};
+
 struct pfk_loop {
     struct ev_loop *ev;
     struct prefork_lane *lane; /* borrowed */
@@ -67,6 +76,7 @@ struct pfk_loop {
     size_t corked;                      /* bytes in cork */
     unsigned char *cork;
     unsigned char *scratch;
+    struct pfk_loop_slot slot;
 
     struct pfk_completion completion;
     ev_prepare round; /* serves turns before the loop sleeps */
@@ -92,6 +102,12 @@ void pfk_loop_starve(struct pfk_loop *loop, struct prefork_connection *connectio
 
 /* Gives every connection its last turns: nothing more is read. */
 void pfk_loop_drain(struct pfk_loop *loop);
+
+/* Reserves a slot to read into. False: there is none. */
+bool pfk_loop_take_slot(struct pfk_loop *loop);
+
+/* Gives it back, if it is still there. */
+void pfk_loop_drop_slot(struct pfk_loop *loop);
 
 /* One connection more, or less. */
 static inline void pfk_loop_count_open(struct pfk_loop *loop, int by)

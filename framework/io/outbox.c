@@ -599,6 +599,22 @@ static int outbox_check_submit(struct prefork_connection *connection, uint32_t h
     return 0;
 }
 
+/* A message that is all that was read into the loop's slot stays where it lies. */
+static int outbox_hand_over(struct pfk_loop *loop, const void *message, const struct prefork_submission *submission,
+                            uint64_t *job_out)
+{
+    struct pfk_loop_slot *const slot = &loop->slot;
+    int rc;
+
+    if (slot->bytes == NULL || message != slot->bytes || submission->request_bytes != slot->filled)
+        return prefork_lane_put(loop->lane, message, submission, PREFORK_NO_WAIT, job_out);
+    *job_out = slot->job;
+    rc = prefork_lane_submit(loop->lane, slot->job, submission);
+    if (rc == 0)
+        slot->bytes = NULL;
+    return rc;
+}
+
 int pfk_outbox_submit(struct prefork_connection *connection, uint32_t handler, const void *message, size_t length)
 {
     struct prefork_submission submission = {
@@ -613,7 +629,7 @@ int pfk_outbox_submit(struct prefork_connection *connection, uint32_t handler, c
     if (entry == NULL)
         return -ENOMEM;
     submission.user = entry;
-    rc = prefork_lane_put(loop->lane, message, &submission, PREFORK_NO_WAIT, &entry->job);
+    rc = outbox_hand_over(loop, message, &submission, &entry->job);
     if (rc != 0) {
         outbox_spare_entry(loop, entry);
         outbox_leave(connection);

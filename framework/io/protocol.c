@@ -22,6 +22,8 @@ static int protocol_check(const struct prefork_protocol *given, int handler)
                          PROTOCOL_MAX_IN_FLIGHT);
     if (handler < 0 && given->message == NULL)
         return pfk_error(EINVAL, "protocol: name a handler, or give a message function");
+    if (given->frames_in_place > 1)
+        return pfk_error(EINVAL, "protocol: frames_in_place is %u; use 0 or 1", given->frames_in_place);
     return 0;
 }
 
@@ -38,8 +40,11 @@ int pfk_protocol_complete(const struct prefork_protocol *given, int handler, str
         face->max_in_flight = PROTOCOL_MAX_IN_FLIGHT_DEFAULT;
     if (face->order == PREFORK_ORDER_SERIAL)
         face->max_in_flight = 1;
-    if (face->frame == NULL)
+    if (face->frame == NULL) {
         face->frame = pfk_protocol_raw_frame;
+        face->frames_in_place = 1;
+    }
+    protocol_out->frames_in_place = face->message == NULL && face->frames_in_place != 0;
     protocol_out->proxy = (struct pfk_proxy_rule){.trust = NULL};
     protocol_out->has_handler = handler >= 0;
     protocol_out->handler = handler >= 0 ? (uint32_t)handler : 0;

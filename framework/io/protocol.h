@@ -15,6 +15,7 @@ struct pfk_protocol {
                                      handler is NULL: the name was resolved */
     uint32_t handler;             /* for the default `message` */
     bool has_handler;
+    bool frames_in_place;        /* messages may be cut where they lie in a slot, and go on from there */
     struct pfk_proxy_rule proxy; /* all 0: no PROXY headers */
 };
 

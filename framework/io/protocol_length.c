@@ -75,8 +75,10 @@ PFK_EXPORT const struct prefork_protocol *prefork_protocol_length(const char *ha
 {
     static _Thread_local struct prefork_protocol length;
 
-    length = (struct prefork_protocol){
-        .size = sizeof(length), .handler = handler, .frame = protocol_length_frame(prefix_bytes, flags)};
+    length = (struct prefork_protocol){.size = sizeof(length),
+                                       .handler = handler,
+                                       .frame = protocol_length_frame(prefix_bytes, flags),
+                                       .frames_in_place = 1}; /* the prefix is read once */
     if (length.frame != NULL)
         return &length;
     (void)pfk_error(EINVAL,

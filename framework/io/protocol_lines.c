@@ -44,7 +44,10 @@ PFK_EXPORT const struct prefork_protocol *prefork_protocol_lines(const char *han
 {
     static _Thread_local struct prefork_protocol lines;
 
-    lines = (struct prefork_protocol){
-        .size = sizeof(lines), .handler = handler, .frame = protocol_lines_frame, .failed = protocol_lines_failed};
+    lines = (struct prefork_protocol){.size = sizeof(lines),
+                                      .handler = handler,
+                                      .frame = protocol_lines_frame,
+                                      .failed = protocol_lines_failed,
+                                      .frames_in_place = 1}; /* one search decides */
     return &lines;
 }

@@ -160,7 +160,7 @@ void stage_send(int fd, const char *text)
 
 void stage_expect(struct stage *stage, int fd, const char *text)
 {
-    char got[4096];
+    char got[16384];
     size_t length = 0;
 
     ck_assert_uint_lt(strlen(text), sizeof(got));
