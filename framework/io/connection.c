@@ -372,13 +372,15 @@ static void connection_run(struct prefork_connection *connection, const unsigned
     pfk_list_remove(&connection->turn_link);
     loop->current = connection;
     pfk_outbox_flush(connection, false);
+    /* Not so a slot: it is the worker's as soon as its job is submitted. */
+    pfk_cork_begin_turn(&loop->cork, data, data == loop->slot.bytes ? 0 : length);
     taken = connection_take_messages(connection, data, length, messages);
+    pfk_outbox_flush(connection, false);
+    pfk_cork_end_turn(&loop->cork); /* before the input moves; in it is something only if the connection is gone */
     if (!fresh)
         pfk_buffer_consume(&connection->input, taken);
     else if (taken < length && pfk_buffer_append(&connection->input, data + taken, length - taken) != 0)
         pfk_connection_enter(connection, PFK_CONNECTION_GONE);
-    pfk_outbox_flush(connection, false);
-    loop->corked = 0; /* not 0 only when the connection is gone */
     loop->current = NULL;
     connection_settle(connection);
 }

@@ -166,10 +166,9 @@ static void loop_init_watchers(struct pfk_loop *loop)
 static int loop_open_memory(struct pfk_loop *loop)
 {
     loop->scratch = malloc(PFK_LOOP_SCRATCH_BYTES);
-    loop->cork = malloc(PFK_LOOP_CORK_BYTES);
-    if (loop->scratch == NULL || loop->cork == NULL)
-        return pfk_error(ENOMEM, "I/O thread: no memory for its buffers");
-    return 0;
+    if (loop->scratch == NULL)
+        return pfk_error(ENOMEM, "I/O thread: no memory for what is read");
+    return pfk_cork_open(&loop->cork);
 }
 
 int pfk_loop_open(struct pfk_loop *loop, struct prefork_table *table, struct prefork_lane *lane, uint32_t n_handlers)
@@ -222,7 +221,7 @@ void pfk_loop_close(struct pfk_loop *loop)
     ev_loop_destroy(loop->ev);
     loop->ev = NULL;
     free(loop->scratch);
-    free(loop->cork);
+    pfk_cork_close(&loop->cork);
 }
 
 void pfk_loop_drain(struct pfk_loop *loop)

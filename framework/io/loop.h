@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "io/completion.h"
+#include "io/cork.h"
 #include "io/list.h"
 #include "io/quota.h"
 #include "io/timeout.h"
@@ -30,8 +31,6 @@
 
 /* One read takes up to so many bytes: what a readable socket may cost others. */
 #define PFK_LOOP_SCRATCH_BYTES 65536
-/* Small writes of one turn are gathered here before they are sent. */
-#define PFK_LOOP_CORK_BYTES 16384
 
 struct prefork_connection;
 struct pfk_outbox;
@@ -73,8 +72,7 @@ struct pfk_loop {
     bool serving_starved;               /* the turn was given for room */
     bool refused;                       /* the table refused a slot since this was cleared */
     bool room_seen;                     /* look at `starved` again in the next round */
-    size_t corked;                      /* bytes in cork */
-    unsigned char *cork;
+    struct pfk_cork cork;
     unsigned char *scratch;
     struct pfk_loop_slot slot;
 

@@ -207,7 +207,7 @@ static void outbox_keep(struct prefork_connection *connection, const void *data,
 
 static size_t outbox_corked(const struct prefork_connection *connection)
 {
-    return connection->loop->current == connection ? connection->loop->corked : 0;
+    return connection->loop->current == connection ? connection->loop->cork.length : 0;
 }
 
 /* What sendmsg or sendfile returned: how much the kernel took; 0 when it takes
@@ -252,6 +252,16 @@ static size_t outbox_add_piece(struct iovec *pieces, size_t n_pieces, const void
     return n_pieces + 1;
 }
 
+static size_t outbox_gather_cork(const struct prefork_connection *connection, struct iovec *pieces, size_t n)
+{
+    const struct pfk_cork *const cork = &connection->loop->cork;
+
+    if (outbox_corked(connection) == 0)
+        return n;
+    memcpy(pieces + n, cork->pieces, cork->n_pieces * sizeof(*pieces));
+    return n + cork->n_pieces;
+}
+
 static size_t outbox_gather_replies(const struct pfk_outbox *outbox, struct iovec *pieces, size_t n, int *flags_out)
 {
     const struct pfk_list *at = outbox->replies.next;
@@ -282,7 +292,7 @@ static size_t outbox_gather(const struct prefork_connection *connection, struct 
     *flags_out = 0;
     if (outbox != NULL)
         n = outbox_add_piece(pieces, n, pfk_buffer_data(outbox->unsent), pfk_buffer_length(outbox->unsent));
-    n = outbox_add_piece(pieces, n, connection->loop->cork, outbox_corked(connection));
+    n = outbox_gather_cork(connection, pieces, n);
     if (outbox != NULL)
         n = outbox_gather_replies(outbox, pieces, n, flags_out);
     *total_out = 0;
@@ -300,22 +310,32 @@ static size_t outbox_account(size_t length, size_t *sent)
     return length - taken;
 }
 
+/* Empties the cork, of which `*sent` bytes at the front are sent. */
+static void outbox_uncork(struct prefork_connection *connection, size_t *sent)
+{
+    struct pfk_cork *const cork = &connection->loop->cork;
+
+    if (outbox_corked(connection) == 0)
+        return;
+    for (size_t i = 0; i < cork->n_pieces; i++) {
+        const struct iovec *const piece = &cork->pieces[i];
+        const size_t rest = outbox_account(piece->iov_len, sent);
+
+        outbox_keep(connection, (const unsigned char *)piece->iov_base + (piece->iov_len - rest), rest);
+    }
+    pfk_cork_clear(cork);
+}
+
 /* Removes what was sent. With `keep_rest` the kernel takes no more: all that is
  * ready moves to private memory, and the slots are given back. */
 static void outbox_settle(struct prefork_connection *connection, size_t sent, bool keep_rest)
 {
-    struct pfk_loop *loop = connection->loop;
     const size_t unsent = outbox_unsent_bytes(connection);
-    const size_t corked = outbox_corked(connection);
     size_t rest = outbox_account(unsent, &sent);
 
     if (unsent > 0)
         pfk_buffer_consume(&connection->outbox->unsent, unsent - rest);
-    if (corked > 0) {
-        rest = outbox_account(corked, &sent);
-        outbox_keep(connection, loop->cork + (corked - rest), rest);
-        loop->corked = 0;
-    }
+    outbox_uncork(connection, &sent);
     for (struct pfk_reply *entry = outbox_head(connection); outbox_is_ready(entry); entry = outbox_head(connection)) {
         const void *data;
         const size_t length = outbox_entry_bytes(entry, &data);
@@ -477,28 +497,19 @@ void pfk_outbox_flush(struct prefork_connection *connection, bool writable)
 static void outbox_put(struct prefork_connection *connection, const void *data, size_t length)
 {
     struct pfk_loop *loop = connection->loop;
-    struct iovec pieces[2];
-    size_t corked = outbox_corked(connection);
+    struct iovec pieces[PFK_CORK_PIECES + 1];
     size_t sent, n;
 
     if (outbox_unsent_bytes(connection) > 0) {
         outbox_keep(connection, data, length);
         return;
     }
-    if (loop->current == connection && length <= PFK_LOOP_CORK_BYTES - corked) {
-        memcpy(loop->cork + corked, data, length);
-        loop->corked += length;
+    if (loop->current == connection && pfk_cork_add(&loop->cork, data, length))
         return;
-    }
-    n = outbox_add_piece(pieces, 0, loop->cork, corked);
+    n = outbox_gather_cork(connection, pieces, 0);
     n = outbox_add_piece(pieces, n, data, length);
     sent = outbox_send(connection, pieces, n, 0);
-    if (corked > 0) {
-        const size_t rest = outbox_account(corked, &sent);
-
-        outbox_keep(connection, loop->cork + (corked - rest), rest);
-        loop->corked = 0;
-    }
+    outbox_uncork(connection, &sent);
     outbox_keep(connection, (const unsigned char *)data + sent, length - sent);
 }
 

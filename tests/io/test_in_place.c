@@ -17,6 +17,7 @@
 static struct stage stage;
 static int fds_before;
 static const void *read_to, *sent_from;
+static unsigned n_sent;
 
 /* Linked with --wrap: where the last bytes went, and came from. */
 ssize_t __real_recvmsg(int fd, struct msghdr *message, int flags);
@@ -35,12 +36,14 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *message, int flags)
 ssize_t __wrap_send(int fd, const void *data, size_t length, int flags)
 {
     sent_from = data;
+    n_sent++;
     return __real_send(fd, data, length, flags);
 }
 
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 {
     sent_from = message->msg_iov[0].iov_base;
+    n_sent++;
     return __real_sendmsg(fd, message, flags);
 }
 
@@ -116,7 +119,7 @@ static void flows_in_place(const struct prefork_protocol *given)
         ck_assert_ptr_eq(echo(client, line_of(LONG_BYTES, letter)), read_to);
         ck_assert_ptr_nonnull(read_to);
         ck_assert_ptr_nonnull(sent_from);
-        ck_assert(sent_from != stage.loop.cork && sent_from != stage.loop.scratch);
+        ck_assert(sent_from != stage.loop.cork.room && sent_from != stage.loop.scratch);
         ck_assert_ptr_null(stage_last(&stage)->input);
     }
     (void)close(client);
@@ -280,6 +283,31 @@ START_TEST(no_slot_is_left)
 }
 END_TEST
 
+/* -- Answered on the I/O thread ---------------------------------------------- */
+
+static int write_back(struct prefork_connection *connection, const void *message, size_t length, void *context)
+{
+    (void)context;
+    return prefork_connection_write(connection, message, length);
+}
+
+/* Several messages that came together go out as they lie, by one call. */
+START_TEST(an_echo_is_sent_from_where_it_was_read)
+{
+    struct prefork_protocol given = *prefork_protocol_lines(NULL);
+    int client;
+
+    given.message = write_back;
+    client = stage_connect(&stage, protocol_of(&given));
+    stage_send(client, "one\ntwo\nthree\n");
+    n_sent = 0;
+    stage_expect(&stage, client, "one\ntwo\nthree\n");
+    ck_assert_ptr_eq(sent_from, stage.loop.scratch);
+    ck_assert_uint_eq(n_sent, 1);
+    (void)close(client);
+}
+END_TEST
+
 static Suite *in_place_suite(void)
 {
     Suite *suite = suite_create("in_place");
@@ -296,6 +324,7 @@ static Suite *in_place_suite(void)
     tcase_add_test(tcase, what_the_slot_does_not_hold_follows);
     tcase_add_test(tcase, the_end_after_a_long_message);
     tcase_add_test(tcase, no_slot_is_left);
+    tcase_add_test(tcase, an_echo_is_sent_from_where_it_was_read);
     suite_add_tcase(suite, tcase);
     return suite;
 }
