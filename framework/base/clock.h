@@ -3,6 +3,7 @@
 #ifndef PFK_BASE_CLOCK_H
 #define PFK_BASE_CLOCK_H
 
+#include <stdbool.h>
 #include <time.h>
 
 #include "prefork/clock.h"
@@ -14,6 +15,12 @@
 /* The same clock in the resolution of the kernel's tick, at a quarter of the
  * price: for deadlines, never for latencies. */
 uint64_t pfk_clock_coarse_ns(void);
+
+/* Whether a deadline has passed; for PREFORK_NO_DEADLINE without reading the clock. */
+static inline bool pfk_clock_is_over(uint64_t deadline_ns)
+{
+    return deadline_ns != PREFORK_NO_DEADLINE && prefork_clock_now_ns() >= deadline_ns;
+}
 
 /* A deadline as the timespec that the *_clock* calls of libc take. Deadlines
  * beyond what time_t holds are cut to it. */

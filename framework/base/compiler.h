@@ -11,6 +11,8 @@
 #define PFK_NORETURN __attribute__((noreturn))
 #define PFK_LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define PFK_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+/* Stays a function of its own, so that its callers' usual way needs no room on the stack. */
+#define PFK_RARELY_CALLED __attribute__((noinline))
 /* Wants the cache line soon; any address will do. */
 #define PFK_PREFETCH(address) __builtin_prefetch(address)
 

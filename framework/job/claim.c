@@ -54,7 +54,7 @@ static struct prefork_job *claim_open(struct prefork_lane *lane, uint32_t index,
     return job;
 }
 
-static bool claim_try(struct prefork_lane *lane, struct prefork_job **job_out)
+static inline bool claim_try(struct prefork_lane *lane, struct prefork_job **job_out)
 {
     uint32_t index;
     const uint64_t word = pfk_take(lane->table, &lane->rings.ready, pfk_take_claim, lane->number, &index, NULL);
@@ -87,21 +87,21 @@ static bool claim_look(void *context)
     return claim_try(looking->lane, looking->job_out);
 }
 
-static bool claim_spin(struct prefork_lane *lane, uint64_t deadline_ns, struct prefork_job **job_out)
+PFK_RARELY_CALLED static bool claim_spin(struct prefork_lane *lane, uint64_t deadline_ns, struct prefork_job **job_out)
 {
     struct claim_looking looking = {lane, job_out};
 
     return pfk_spin_until(&lane->spin, deadline_ns, claim_look, &looking);
 }
 
-static int claim_wait(struct prefork_lane *lane, uint64_t deadline_ns, struct prefork_job **job_out)
+PFK_RARELY_CALLED static int claim_wait(struct prefork_lane *lane, uint64_t deadline_ns, struct prefork_job **job_out)
 {
     for (;;) {
         if (pfk_lane_take_interrupt(lane)) {
             claim_pass_on(lane); /* the token we may have taken was meant for a job */
             return pfk_error_routine(EINTR, "prefork_lane_claim: interrupted");
         }
-        if (deadline_ns != PREFORK_NO_DEADLINE && prefork_clock_now_ns() >= deadline_ns) {
+        if (pfk_clock_is_over(deadline_ns)) {
             claim_pass_on(lane);
             return pfk_error_routine(ETIMEDOUT, "prefork_lane_claim: no job until the deadline");
         }
@@ -211,10 +211,10 @@ static bool claim_is_ours(const struct prefork_job *job, uint64_t word)
 }
 
 /* Before anything is written to the descriptor: whoever lost the job changes nothing. */
-static bool claim_holds(const struct prefork_job *job)
+static bool claim_holds(const struct prefork_job *job, uint64_t *word_out)
 {
-    return job->held &&
-           claim_is_ours(job, pfk_u64_load_acquire(&pfk_table_descriptor(job->lane->table, job->index)->word));
+    *word_out = pfk_u64_load_acquire(&pfk_table_descriptor(job->lane->table, job->index)->word);
+    return job->held && claim_is_ours(job, *word_out);
 }
 
 /* One try to end the claim: DONE, or free when nobody will collect. On failure
@@ -235,16 +235,15 @@ static bool claim_return(const struct prefork_job *job, uint64_t *word)
     return pfk_u64_cas_acq_rel(at, word, pfk_word_moved(*word, PFK_QUEUING, job->lane->number));
 }
 
-/* Moves the word on from CLAIMED, repeating while only flags change. Returns
- * false when the job is not ours any more; *flags_out is what it had. */
-static bool claim_leave(const struct prefork_job *job, bool (*try)(const struct prefork_job *, uint64_t *word),
-                        uint32_t *flags_out)
+/* Moves the word on from CLAIMED as claim_holds saw it, repeating while only
+ * flags change. Returns false when the job is not ours any more; *flags_out is
+ * what it had. */
+static bool claim_leave(const struct prefork_job *job, uint64_t word,
+                        bool (*try)(const struct prefork_job *, uint64_t *word), uint32_t *flags_out)
 {
-    uint64_t word = pfk_u64_load_acquire(&pfk_table_descriptor(job->lane->table, job->index)->word);
-
     for (int i = 0; i < CLAIM_FLAG_TRIES && claim_is_ours(job, word); i++) {
         *flags_out = pfk_word_flags(word);
-        if (try(job, &word))
+        if (PFK_LIKELY(try(job, &word)))
             return true;
     }
     return false;
@@ -272,12 +271,13 @@ PFK_EXPORT int prefork_job_complete(struct prefork_job *job, int status)
     struct prefork_lane *const lane = job->lane;
     struct pfk_descriptor_shm *descriptor;
     uint32_t submitter, flags;
+    uint64_t word;
 
     if (PFK_UNLIKELY(lane == NULL))
         return claim_inherited("prefork_job_complete");
     if (PFK_UNLIKELY(status > 0))
         return pfk_error(EINVAL, "prefork_job_complete: status %d; 0 or a negative code", status);
-    if (PFK_UNLIKELY(!claim_holds(job))) {
+    if (PFK_UNLIKELY(!claim_holds(job, &word))) {
         job->held = false;
         return claim_lost(job, "prefork_job_complete");
     }
@@ -291,7 +291,7 @@ PFK_EXPORT int prefork_job_complete(struct prefork_job *job, int status)
     claim_stamp_end(job, descriptor);
     job->held = false;
     /* Releases the reply; the submitter's load of DONE acquires it. */
-    if (PFK_UNLIKELY(!claim_leave(job, claim_finish, &flags)))
+    if (PFK_UNLIKELY(!claim_leave(job, word, claim_finish, &flags)))
         return claim_lost(job, "prefork_job_complete");
     pfk_lane_tally(lane, PFK_COUNT_JOBS);
     if (status != 0)
@@ -305,18 +305,19 @@ PFK_EXPORT int prefork_job_hand_back(struct prefork_job *job)
 {
     struct prefork_lane *const lane = job->lane;
     struct pfk_descriptor_shm *descriptor;
+    uint64_t word;
     uint32_t flags;
     bool holds;
 
     if (PFK_UNLIKELY(lane == NULL))
         return claim_inherited("prefork_job_hand_back");
-    holds = claim_holds(job);
+    holds = claim_holds(job, &word);
     job->held = false;
     if (PFK_UNLIKELY(!holds))
         return claim_lost(job, "prefork_job_hand_back");
     descriptor = pfk_table_descriptor(lane->table, job->index);
     pfk_u32_store_relaxed(&descriptor->hand_backs, pfk_u32_load_relaxed(&descriptor->hand_backs) + 1);
-    if (!claim_leave(job, claim_return, &flags))
+    if (!claim_leave(job, word, claim_return, &flags))
         return claim_lost(job, "prefork_job_hand_back");
     pfk_lane_tally(lane, PFK_COUNT_HANDED_BACK);
     (void)pfk_rings_put_ready(&lane->rings, job->index);

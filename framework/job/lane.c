@@ -18,12 +18,10 @@ int pfk_lane_inherited(const char *call)
     return pfk_error(ECHILD, "%s: the lane belongs to the parent process; a child opens its own", call);
 }
 
-int pfk_lane_check_family(const struct prefork_lane *lane, const char *call)
+int pfk_lane_not_family(const struct prefork_lane *lane, const char *call)
 {
-    const int rc = pfk_lane_check(lane, call);
-
-    if (PFK_LIKELY(rc != 0 || !pfk_table_is_attached(lane->table)))
-        return rc;
+    if (lane->table == NULL)
+        return pfk_lane_inherited(call);
     return pfk_error(ENOTSUP,
                      "%s: not for a process that came by key, which has no eventfd of the table: submit "
                      "without PREFORK_SUBMIT_NOTIFY and call prefork_lane_wait",
@@ -40,20 +38,20 @@ uint64_t pfk_lane_nap_ns(const struct prefork_lane *lane, uint64_t deadline_ns)
 {
     /* Spread over lanes, so that they don't all look at the same moment. */
     const uint64_t nap_ns = 900 * PFK_NS_PER_MS + (lane->number * 37 % 200) * PFK_NS_PER_MS;
-    const uint64_t until_ns = prefork_clock_now_ns() + nap_ns;
+    const uint64_t until_ns = pfk_clock_coarse_ns() + nap_ns;
 
     return until_ns < deadline_ns ? until_ns : deadline_ns;
 }
 
-void pfk_lane_record(struct prefork_lane *lane, uint64_t job, enum pfk_record_state state)
+void pfk_lane_record(struct prefork_lane *lane, uint64_t job, enum pfk_record_state state, void *user)
 {
     const uint32_t index = pfk_job_index(job), head = lane->table->geometry.slots;
     struct pfk_record *const record = &lane->records[index], *const list = &lane->records[head];
 
     if (PFK_UNLIKELY(record->state != PFK_RECORD_NONE))
-        pfk_lane_forget(lane, index); /* a damaged table gave us a slot that we hold already: keep the list whole */
+        pfk_lane_unlist(lane, record); /* a damaged table gave us a slot that we hold already: keep the list whole */
     record->job = job;
-    record->user = NULL;
+    record->user = user;
     record->state = state;
     record->previous = list->previous;
     record->next = head;
@@ -61,22 +59,20 @@ void pfk_lane_record(struct prefork_lane *lane, uint64_t job, enum pfk_record_st
     list->previous = index;
 }
 
-void pfk_lane_forget(struct prefork_lane *lane, uint32_t index)
+void pfk_lane_unlist(struct prefork_lane *lane, struct pfk_record *record)
 {
-    struct pfk_record *const record = &lane->records[index];
-
-    if (lane->rescan_at == index)
+    if (&lane->records[lane->rescan_at] == record)
         lane->rescan_at = record->next;
     lane->records[record->previous].next = record->next;
     lane->records[record->next].previous = record->previous;
-    record->state = PFK_RECORD_NONE;
 }
 
 bool pfk_lane_expects(const struct prefork_lane *lane)
 {
     const uint32_t head = lane->table != NULL ? lane->table->geometry.slots : 0;
 
-    return lane->table != NULL && (lane->wanted_room || lane->records[head].next != head);
+    return lane->table != NULL &&
+           (lane->wanted_room || lane->newest.state != PFK_RECORD_NONE || lane->records[head].next != head);
 }
 
 void pfk_lane_stamp_latency(pfk_atomic_u64 *log2_ns, uint64_t from_ns, uint64_t to_ns)
@@ -210,23 +206,26 @@ PFK_EXPORT int prefork_lane_open(struct prefork_table *table, uint32_t number, s
     return pfk_lane_open(table, number, lane_out);
 }
 
+static void lane_drop(struct prefork_lane *lane, struct pfk_record *record)
+{
+    if (record->state == PFK_RECORD_RESERVED)
+        (void)prefork_lane_abandon(lane, record->job);
+    else
+        (void)prefork_lane_detach(lane, record->job);
+    if (record->state != PFK_RECORD_NONE)
+        pfk_lane_forget(lane, record); /* the slot was damaged; there is nothing to give back */
+}
+
 static void lane_drop_jobs(struct prefork_lane *lane)
 {
     const uint32_t head = lane->table->geometry.slots;
 
     if (lane->job.held)
         (void)prefork_job_hand_back(&lane->job);
-    while (lane->records[head].next != head) {
-        const uint32_t index = lane->records[head].next;
-        const uint64_t job = lane->records[index].job;
-
-        if (lane->records[index].state == PFK_RECORD_RESERVED)
-            (void)prefork_lane_abandon(lane, job);
-        else
-            (void)prefork_lane_detach(lane, job);
-        if (lane->records[index].state != PFK_RECORD_NONE)
-            pfk_lane_forget(lane, index); /* the slot was damaged; there is nothing to give back */
-    }
+    if (lane->newest.state != PFK_RECORD_NONE)
+        lane_drop(lane, &lane->newest);
+    while (lane->records[head].next != head)
+        lane_drop(lane, &lane->records[lane->records[head].next]);
 }
 
 PFK_EXPORT void prefork_lane_close(struct prefork_lane **lane)

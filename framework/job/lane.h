@@ -40,7 +40,8 @@ struct pfk_record {
 struct prefork_lane {
     struct prefork_table *table; /* NULL in a forked child */
     struct pfk_lane_shm *shm;
-    struct pfk_record *records; /* [slots] is the list's head; pages come with use */
+    struct pfk_record newest;   /* the slot reserved last, until it is submitted: so most need no place in the list */
+    struct pfk_record *records; /* the list; [slots] is its head; pages come with use */
     size_t records_bytes;
     uint32_t number;
     uint32_t rescan_at;         /* the next record that a rescan looks at; `slots` when none runs */
@@ -55,6 +56,9 @@ struct prefork_lane {
 
 int pfk_lane_inherited(const char *call);
 
+/* The same for a lane of a process that came by key: -ENOTSUP. */
+int pfk_lane_not_family(const struct prefork_lane *lane, const char *call);
+
 /* 0, or -ECHILD with the text when the handle was inherited by a child. */
 static inline int pfk_lane_check(const struct prefork_lane *lane, const char *call)
 {
@@ -62,7 +66,10 @@ static inline int pfk_lane_check(const struct prefork_lane *lane, const char *ca
 }
 
 /* The same; and -ENOTSUP in a process that came by key. */
-int pfk_lane_check_family(const struct prefork_lane *lane, const char *call);
+static inline int pfk_lane_check_family(const struct prefork_lane *lane, const char *call)
+{
+    return PFK_LIKELY(lane->table != NULL && !pfk_table_is_attached(lane->table)) ? 0 : pfk_lane_not_family(lane, call);
+}
 
 /* prefork_lane_open without its checks. */
 int pfk_lane_open(struct prefork_table *table, uint32_t number, struct prefork_lane **lane_out);
@@ -74,14 +81,40 @@ bool pfk_lane_take_interrupt(struct prefork_lane *lane);
  * longer than about a second. */
 uint64_t pfk_lane_nap_ns(const struct prefork_lane *lane, uint64_t deadline_ns);
 
-void pfk_lane_record(struct prefork_lane *lane, uint64_t job, enum pfk_record_state state);
-void pfk_lane_forget(struct prefork_lane *lane, uint32_t index);
+/* Remembers a job in the list. */
+void pfk_lane_record(struct prefork_lane *lane, uint64_t job, enum pfk_record_state state, void *user);
+/* Takes a record out of it. */
+void pfk_lane_unlist(struct prefork_lane *lane, struct pfk_record *record);
+
+static inline bool pfk_lane_is_listed(const struct prefork_lane *lane, const struct pfk_record *record)
+{
+    return record != &lane->newest;
+}
+
+static inline void pfk_lane_forget(struct prefork_lane *lane, struct pfk_record *record)
+{
+    if (PFK_UNLIKELY(pfk_lane_is_listed(lane, record)))
+        pfk_lane_unlist(lane, record);
+    record->state = PFK_RECORD_NONE;
+}
+
+/* Remembers a slot that was reserved. */
+static inline void pfk_lane_record_reserved(struct prefork_lane *lane, uint64_t job)
+{
+    if (PFK_UNLIKELY(lane->newest.state != PFK_RECORD_NONE))
+        pfk_lane_record(lane, lane->newest.job, PFK_RECORD_RESERVED, NULL);
+    lane->newest.job = job;
+    lane->newest.state = PFK_RECORD_RESERVED;
+}
 
 /* The record of `job` if the lane remembers exactly it, else NULL. */
-static inline struct pfk_record *pfk_lane_find(const struct prefork_lane *lane, uint64_t job)
+static inline struct pfk_record *pfk_lane_find(struct prefork_lane *lane, uint64_t job)
 {
     const uint32_t index = pfk_job_index(job);
+    struct pfk_record *const record = &lane->newest;
 
+    if (PFK_LIKELY(record->job == job && record->state != PFK_RECORD_NONE))
+        return record;
     if (index >= lane->table->geometry.slots || lane->records[index].state == PFK_RECORD_NONE ||
         lane->records[index].job != job)
         return NULL;

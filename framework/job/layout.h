@@ -31,10 +31,10 @@
 
 #define PFK_CONTROL_MAGIC UINT64_C(0x70726b666374726c) /* "prkfctrl" */
 #define PFK_WORK_MAGIC UINT64_C(0x70726b66776f726b)    /* "prkfwork" */
-#define PFK_LAYOUT_VERSION UINT32_C(3)
+#define PFK_LAYOUT_VERSION UINT32_C(4)
 
 #define PFK_MAILBOX_ORDER 8 /* 256 hints; an overflow sets `rescan`, so any size is right */
-#define PFK_MAGAZINE_PLACES 128
+#define PFK_MAGAZINE_PLACES 1024
 #define PFK_LANES_MAX 4096
 #define PFK_LOG2_BUCKETS 32
 #define PFK_COUNTERS 24

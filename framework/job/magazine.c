@@ -27,14 +27,6 @@ static enum magazine_find magazine_look(const struct prefork_table *table, uint6
     return pfk_word_state(*word_out) == PFK_SPARE ? MAGAZINE_SPARE : MAGAZINE_PENDING;
 }
 
-void pfk_magazine_init(struct pfk_magazine_shm *shm)
-{
-    pfk_u64_store_relaxed(&shm->top, 0);
-    pfk_u64_store_relaxed(&shm->bottom, 0);
-    for (uint64_t i = 0; i < PFK_MAGAZINE_PLACES; i++)
-        pfk_u64_store_relaxed(magazine_place(shm, i), UINT64_MAX); /* no slot: stale */
-}
-
 void pfk_magazine_open(struct prefork_lane *lane)
 {
     struct pfk_magazine *const magazine = &lane->magazine;
@@ -44,7 +36,8 @@ void pfk_magazine_open(struct prefork_lane *lane)
 }
 
 /* Writes the hint for a slot that is about to be SPARE in the life of `word`;
- * false when the magazine is full. */
+ * false when the magazine is full. Most times `bottom` tells that it is not, and
+ * the word of the oldest hint, in another cache line, is not looked at. */
 static bool magazine_hint(struct prefork_lane *lane, uint32_t index, uint64_t word)
 {
     struct pfk_magazine *const magazine = &lane->magazine;
@@ -52,7 +45,8 @@ static bool magazine_hint(struct prefork_lane *lane, uint32_t index, uint64_t wo
     pfk_atomic_u64 *const place = magazine_place(shm, magazine->top);
     uint64_t oldest;
 
-    if (PFK_UNLIKELY(magazine_look(lane->table, pfk_u64_load_relaxed(place), &oldest) != MAGAZINE_STALE))
+    if (PFK_UNLIKELY(magazine->top - pfk_u64_load_relaxed(&shm->bottom) >= PFK_MAGAZINE_PLACES) &&
+        magazine_look(lane->table, pfk_u64_load_relaxed(place), &oldest) != MAGAZINE_STALE)
         return false;
     pfk_u64_store_relaxed(place, pfk_job_id(word, index));
     pfk_u64_store_release(&shm->top, ++magazine->top); /* after the hint */
@@ -77,7 +71,7 @@ static uint64_t magazine_begin(uint64_t ticket, uint64_t top)
     return top - ticket <= PFK_MAGAZINE_PLACES ? ticket : top - PFK_MAGAZINE_PLACES;
 }
 
-uint64_t pfk_magazine_take(struct prefork_lane *lane, struct pfk_magazine_cursor *cursor, uint32_t *index_out)
+uint64_t pfk_magazine_take(struct prefork_lane *lane, struct pfk_magazine_cursor *cursor)
 {
     const struct prefork_table *const table = lane->table;
     struct pfk_magazine_shm *const shm = &pfk_table_lane(table, cursor->lane)->magazine;
@@ -86,6 +80,7 @@ uint64_t pfk_magazine_take(struct prefork_lane *lane, struct pfk_magazine_cursor
 
     for (uint64_t ticket = magazine_begin(cursor->ticket, top); ticket != top; ticket++) {
         const uint64_t hint = pfk_u64_load_relaxed(magazine_place(shm, ticket));
+        const uint32_t index = pfk_job_index(hint);
         uint64_t word = 0, reserved;
         const enum magazine_find find = magazine_look(table, hint, &word);
 
@@ -95,12 +90,11 @@ uint64_t pfk_magazine_take(struct prefork_lane *lane, struct pfk_magazine_cursor
         if (find != MAGAZINE_SPARE)
             continue;
         reserved = pfk_word_reserved(word, lane->number);
-        *index_out = pfk_job_index(hint);
-        if (PFK_UNLIKELY(!pfk_u64_cas_acq_rel(&pfk_table_descriptor(table, *index_out)->word, &word, reserved)))
+        if (PFK_UNLIKELY(!pfk_u64_cas_acq_rel(&pfk_table_descriptor(table, index)->word, &word, reserved)))
             continue;
         if (all_stale && cursor->ticket % MAGAZINE_TELL == 0)
             pfk_u64_store_relaxed(&shm->bottom, cursor->ticket);
-        return reserved;
+        return pfk_job_id(reserved, index);
     }
     return 0;
 }
@@ -117,7 +111,9 @@ static void magazine_give_away(struct prefork_lane *lane, uint32_t index, uint64
 
 void pfk_magazine_empty(struct prefork_lane *lane)
 {
-    for (uint64_t i = 0; i < PFK_MAGAZINE_PLACES; i++) {
+    const struct pfk_magazine *const magazine = &lane->magazine;
+
+    for (uint64_t i = magazine_begin(magazine->own.ticket, magazine->top); i != magazine->top; i++) {
         const uint64_t hint = pfk_u64_load_relaxed(magazine_place(&lane->shm->magazine, i));
         uint64_t word;
 
@@ -147,8 +143,7 @@ static bool magazine_each(const struct prefork_table *table, bool (*visit)(uint3
 
 struct magazine_taking {
     struct prefork_lane *lane;
-    uint32_t index;
-    uint64_t reserved;
+    uint64_t job;
 };
 
 static bool magazine_take_of(uint32_t number, void *context)
@@ -158,22 +153,20 @@ static bool magazine_take_of(uint32_t number, void *context)
     const uint64_t seen = pfk_u64_load_relaxed(bottom);
     struct pfk_magazine_cursor cursor = {number, seen};
 
-    taking->reserved = pfk_magazine_take(taking->lane, &cursor, &taking->index);
+    taking->job = pfk_magazine_take(taking->lane, &cursor);
     if (cursor.ticket != seen)
         pfk_u64_store_relaxed(bottom, cursor.ticket);
-    if (taking->reserved != 0 && number != taking->lane->number)
+    if (taking->job != 0 && number != taking->lane->number)
         taking->lane->magazine.source = cursor;
-    return taking->reserved != 0;
+    return taking->job != 0;
 }
 
-uint64_t pfk_magazine_take_any(struct prefork_lane *lane, uint32_t *index_out)
+uint64_t pfk_magazine_take_any(struct prefork_lane *lane)
 {
-    struct magazine_taking taking = {.lane = lane};
+    struct magazine_taking taking = {lane, 0};
 
-    if (!magazine_each(lane->table, magazine_take_of, &taking))
-        return 0;
-    *index_out = taking.index;
-    return taking.reserved;
+    (void)magazine_each(lane->table, magazine_take_of, &taking);
+    return taking.job;
 }
 
 static bool magazine_has(uint32_t number, void *context)

@@ -35,8 +35,10 @@ struct pfk_magazine {
     struct pfk_magazine_cursor source; /* where a slot that we reserve may lie: who freed the last */
 };
 
-/* Makes it empty. Before anybody else maps it. */
-void pfk_magazine_init(struct pfk_magazine_shm *shm);
+static inline bool pfk_magazine_own_is_empty(const struct pfk_magazine *magazine)
+{
+    return magazine->own.ticket == magazine->top;
+}
 
 /* For a lane that was just opened. */
 void pfk_magazine_open(struct prefork_lane *lane);
@@ -47,12 +49,12 @@ void pfk_magazine_open(struct prefork_lane *lane);
  * thread published the slot. */
 bool pfk_magazine_free(struct prefork_lane *lane, uint32_t index, uint64_t *word);
 
-/* Reserves a spare slot at the cursor's lane for `lane`. Returns the word that
- * it left and the slot's number, or 0 when there is none. */
-uint64_t pfk_magazine_take(struct prefork_lane *lane, struct pfk_magazine_cursor *cursor, uint32_t *index_out);
+/* Reserves a spare slot at the cursor's lane for `lane`. Returns the id of its
+ * next job, or 0 when there is none. */
+uint64_t pfk_magazine_take(struct prefork_lane *lane, struct pfk_magazine_cursor *cursor);
 
 /* The same out of anybody's magazine. */
-uint64_t pfk_magazine_take_any(struct prefork_lane *lane, uint32_t *index_out);
+uint64_t pfk_magazine_take_any(struct prefork_lane *lane);
 
 /* Whether pfk_magazine_take_any would find one. */
 bool pfk_magazine_any(const struct prefork_table *table);

@@ -57,7 +57,7 @@ enum pfk_ring_put pfk_ring_put_far(struct pfk_ring *ring, uint32_t index)
     return PFK_RING_BUSY;
 }
 
-bool pfk_ring_peek_far(struct pfk_ring *ring, struct pfk_ring_entry *entry_out)
+bool pfk_ring_peek_far(struct pfk_ring *ring)
 {
     uint64_t from = pfk_u64_load_acquire(&ring->shm->head), head = from;
 
@@ -66,7 +66,7 @@ bool pfk_ring_peek_far(struct pfk_ring *ring, struct pfk_ring_entry *entry_out)
         const uint64_t empty = pfk_ring_emptiness(ring, head), cell = pfk_u64_load_acquire(at);
 
         if (!pfk_ring_is_consumed(cell, empty)) {
-            *entry_out = (struct pfk_ring_entry){at, head, cell, pfk_ring_cell_index(cell)};
+            ring->found = (struct pfk_ring_entry){at, head, cell, pfk_ring_cell_index(cell)};
             ring->head_seen = head;
             return cell != empty && pfk_ring_is_of_round(cell, empty);
         }

@@ -31,16 +31,26 @@ struct pfk_ring_shm {
     PFK_ALIGNED(PFK_CACHE_PAIR) pfk_atomic_u64 tail;
 };
 
+/* What peek saw: exact enough that remove never takes a later entry. */
+struct pfk_ring_entry {
+    pfk_atomic_u64 *at;
+    uint64_t ticket;
+    uint64_t cell;
+    uint32_t index; /* unchecked: the caller compares it with its private slot count */
+};
+
 /* A thread's view: the bounds are private and never read from the segment. Each
  * thread that puts or removes has its own, since it remembers where it was. */
 struct pfk_ring {
     struct pfk_ring_shm *shm;
     pfk_atomic_u64 *cells;
-    uint32_t order;     /* log2 of the number of cells, PFK_RING_ORDER_MIN at least */
+    uint64_t mask;      /* the number of cells, less one */
+    uint32_t order;     /* its log2, PFK_RING_ORDER_MIN at least */
     uint32_t patience;  /* steps of one call before it gives up on a ring that keeps moving */
     uint64_t head_seen; /* all tickets before it were removed */
     uint64_t tail_seen; /* all tickets before it were put */
     bool gave_up;       /* patience ran out; for who asks */
+    struct pfk_ring_entry found; /* by pfk_ring_peek_far; here, for a local one would have to be in memory always */
 };
 
 /* An index moves on where a line of so many cells ends; no ring is smaller. */
@@ -51,14 +61,6 @@ enum pfk_ring_put {
     PFK_RING_PUT,
     PFK_RING_FULL,
     PFK_RING_BUSY /* patience ran out: a damaged segment, or a stampede */
-};
-
-/* What peek saw: exact enough that remove never takes a later entry. */
-struct pfk_ring_entry {
-    pfk_atomic_u64 *at;
-    uint64_t ticket;
-    uint64_t cell;
-    uint32_t index; /* unchecked: the caller compares it with its private slot count */
 };
 
 /* -- cells, tickets and rounds ----------------------------------------------- */
@@ -82,12 +84,12 @@ static inline uint32_t pfk_ring_cell_index(uint64_t cell)
 
 static inline uint64_t pfk_ring_cells(const struct pfk_ring *ring)
 {
-    return UINT64_C(1) << ring->order;
+    return ring->mask + 1;
 }
 
 static inline pfk_atomic_u64 *pfk_ring_cell_at(const struct pfk_ring *ring, uint64_t ticket)
 {
-    return &ring->cells[ticket & (pfk_ring_cells(ring) - 1)];
+    return &ring->cells[ticket & ring->mask];
 }
 
 /* Rounds have 40 bits and begin anew after that: they are compared by their
@@ -125,6 +127,14 @@ static inline uint64_t pfk_ring_later(uint64_t ticket, uint64_t other)
     return ticket > other ? ticket : other;
 }
 
+/* A view of the 2^order cells. */
+static inline struct pfk_ring pfk_ring_view(struct pfk_ring_shm *shm, pfk_atomic_u64 *cells, uint32_t order,
+                                            uint32_t patience)
+{
+    return (struct pfk_ring){
+        .shm = shm, .cells = cells, .mask = (UINT64_C(1) << order) - 1, .order = order, .patience = patience};
+}
+
 /* -- the operations ------------------------------------------------------------ */
 
 /* Makes the ring empty. Before anybody else maps it. */
@@ -135,7 +145,7 @@ void pfk_ring_advance(pfk_atomic_u64 *index, uint64_t ticket);
 
 /* What the two functions below do when the first line of cells does not tell. */
 enum pfk_ring_put pfk_ring_put_far(struct pfk_ring *ring, uint32_t index);
-bool pfk_ring_peek_far(struct pfk_ring *ring, struct pfk_ring_entry *entry_out);
+bool pfk_ring_peek_far(struct pfk_ring *ring);
 
 /* Appends a hint. Any participant. When it returns PFK_RING_PUT, a
  * read-modify-write of the calling thread has published the hint
@@ -178,8 +188,12 @@ static inline bool pfk_ring_peek(struct pfk_ring *ring, struct pfk_ring_entry *e
             entry_out->index = pfk_ring_cell_index(cell);
             return cell != empty && PFK_LIKELY(pfk_ring_is_of_round(cell, empty));
         }
-        if (PFK_UNLIKELY(pfk_ring_ends_line(head)))
-            return pfk_ring_peek_far(ring, entry_out);
+        if (PFK_UNLIKELY(pfk_ring_ends_line(head))) {
+            const bool found = pfk_ring_peek_far(ring);
+
+            *entry_out = ring->found;
+            return found;
+        }
     }
 }
 

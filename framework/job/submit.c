@@ -26,44 +26,53 @@ static void submit_follow(struct prefork_lane *lane, uint32_t freer)
         *source = (struct pfk_magazine_cursor){freer, 0};
 }
 
-static uint64_t submit_take_from_rings(struct prefork_lane *lane, uint32_t *index_out)
+/* These return the id of the job that the slot is reserved for, or 0. */
+static uint64_t submit_take_from_ring(struct prefork_lane *lane, struct pfk_ring *ring)
 {
-    uint32_t freer = PFK_NOBODY;
-    uint64_t word = pfk_take(lane->table, &lane->rings.free_hot, pfk_take_reserve, lane->number, index_out, &freer);
+    uint32_t index, freer;
+    const uint64_t word = pfk_take(lane->table, ring, pfk_take_reserve, lane->number, &index, &freer);
 
     if (word == 0)
-        word = pfk_take(lane->table, &lane->rings.free_cold, pfk_take_reserve, lane->number, index_out, &freer);
+        return 0;
     submit_follow(lane, freer);
-    return word;
+    return pfk_job_id(word, index);
 }
 
-/* Our own magazine first, where the slot is warm; everybody's last. Returns the
- * word and the slot's number, or 0. */
-static uint64_t submit_take(struct prefork_lane *lane, uint32_t *index_out)
+/* Where the slots are that others freed; everybody's magazine last. */
+PFK_RARELY_CALLED static uint64_t submit_take_from_others(struct prefork_lane *lane)
 {
-    uint64_t word = pfk_magazine_take(lane, &lane->magazine.own, index_out);
+    uint64_t job = submit_take_from_ring(lane, &lane->rings.free_hot);
 
-    if (word == 0 && lane->magazine.source.lane != PFK_NOBODY)
-        word = pfk_magazine_take(lane, &lane->magazine.source, index_out);
-    if (word == 0)
-        word = submit_take_from_rings(lane, index_out);
-    if (word == 0)
-        word = pfk_magazine_take_any(lane, index_out);
-    return word;
+    if (job == 0)
+        job = submit_take_from_ring(lane, &lane->rings.free_cold);
+    if (job == 0)
+        job = pfk_magazine_take_any(lane);
+    return job;
 }
 
-static bool submit_try_reserve(struct prefork_lane *lane, uint64_t *job_out)
+/* Our own magazine first, where the slot is warm, and that of who freed for us lately. */
+static inline uint64_t submit_take(struct prefork_lane *lane)
+{
+    uint64_t job = 0;
+
+    if (!pfk_magazine_own_is_empty(&lane->magazine))
+        job = pfk_magazine_take(lane, &lane->magazine.own);
+    if (job == 0 && lane->magazine.source.lane != PFK_NOBODY)
+        job = pfk_magazine_take(lane, &lane->magazine.source);
+    return PFK_LIKELY(job != 0) ? job : submit_take_from_others(lane);
+}
+
+static inline bool submit_try_reserve(struct prefork_lane *lane, uint64_t *job_out)
 {
     struct pfk_descriptor_shm *descriptor;
-    uint32_t index;
-    const uint64_t word = submit_take(lane, &index);
+    const uint64_t job = submit_take(lane);
 
-    if (word == 0)
+    if (PFK_UNLIKELY(job == 0))
         return false;
-    descriptor = pfk_table_descriptor(lane->table, index);
+    descriptor = pfk_table_descriptor(lane->table, pfk_job_index(job));
     pfk_u32_store_relaxed(&descriptor->submitter, lane->number);
     pfk_u32_store_relaxed(&descriptor->hand_backs, 0);
-    *job_out = pfk_job_id(word, index);
+    *job_out = job;
     return true;
 }
 
@@ -91,7 +100,7 @@ static void submit_stop_wanting_room(struct prefork_lane *lane)
     pfk_u32_store_relaxed(&lane->shm->starved, 0);
 }
 
-static int submit_wait_for_room(struct prefork_lane *lane, uint64_t deadline_ns, uint64_t *job_out)
+PFK_RARELY_CALLED static int submit_wait_for_room(struct prefork_lane *lane, uint64_t deadline_ns, uint64_t *job_out)
 {
     for (;;) {
         submit_declare_starved(lane);
@@ -102,7 +111,7 @@ static int submit_wait_for_room(struct prefork_lane *lane, uint64_t deadline_ns,
         }
         if (pfk_lane_take_interrupt(lane))
             return pfk_error_routine(EINTR, "prefork_lane_reserve: interrupted");
-        if (prefork_clock_now_ns() >= deadline_ns)
+        if (pfk_clock_is_over(deadline_ns))
             return pfk_error(ETIMEDOUT, "prefork_lane_reserve: all %u slots were busy until the deadline",
                              lane->table->geometry.slots);
         pfk_lane_tally(lane, PFK_COUNT_SLEPT);
@@ -131,7 +140,7 @@ PFK_EXPORT int prefork_lane_reserve(struct prefork_lane *lane, uint64_t deadline
     if (rc == 0)
         rc = submit_reserve(lane, deadline_ns, job_out);
     if (rc == 0)
-        pfk_lane_record(lane, *job_out, PFK_RECORD_RESERVED);
+        pfk_lane_record_reserved(lane, *job_out);
     return rc;
 }
 
@@ -149,7 +158,7 @@ PFK_EXPORT int prefork_lane_want_room(struct prefork_lane *lane)
 
 /* -- submit ----------------------------------------------------------------- */
 
-static struct pfk_record *submit_find_reserved(const struct prefork_lane *lane, uint64_t job, const char *call)
+static inline struct pfk_record *submit_find_reserved(struct prefork_lane *lane, uint64_t job, const char *call)
 {
     struct pfk_record *const record = pfk_lane_find(lane, job);
 
@@ -168,7 +177,8 @@ PFK_EXPORT void *prefork_lane_request_buffer(struct prefork_lane *lane, uint64_t
     return pfk_table_payload(lane->table, pfk_job_index(job));
 }
 
-static int submit_check(const struct prefork_lane *lane, const struct prefork_submission *submission, const char *call)
+static inline int submit_check(const struct prefork_lane *lane, const struct prefork_submission *submission,
+                               const char *call)
 {
     if (PFK_UNLIKELY(submission->size < sizeof(*submission)))
         return pfk_error(EINVAL, "%s: submission.size is %zu; set it to sizeof(struct prefork_submission)", call,
@@ -201,7 +211,7 @@ static enum pfk_record_state submit_record_state(uint32_t flags)
 /* Nobody but us may move a word that says RESERVED(us), so a store does; it
  * releases the request and the fields, and the claimer acquires them. From then
  * on the job is accepted: if we die, repair puts the entry. */
-static int submit_publish(struct prefork_lane *lane, uint64_t job, const struct prefork_submission *submission)
+static inline int submit_publish(struct prefork_lane *lane, uint64_t job, const struct prefork_submission *submission)
 {
     const uint32_t index = pfk_job_index(job);
     struct pfk_descriptor_shm *const descriptor = pfk_table_descriptor(lane->table, index);
@@ -224,6 +234,23 @@ static int submit_publish(struct prefork_lane *lane, uint64_t job, const struct 
     return 0;
 }
 
+/* What the record of a reserved slot becomes when its job is submitted. */
+static void submit_remember(struct prefork_lane *lane, struct pfk_record *record,
+                            const struct prefork_submission *submission)
+{
+    const enum pfk_record_state state = submit_record_state(submission->flags);
+
+    if ((submission->flags & PREFORK_SUBMIT_DETACHED) != 0) {
+        pfk_lane_forget(lane, record);
+    } else if (pfk_lane_is_listed(lane, record)) {
+        record->user = submission->user;
+        record->state = state;
+    } else {
+        pfk_lane_record(lane, record->job, state, submission->user);
+        record->state = PFK_RECORD_NONE;
+    }
+}
+
 PFK_EXPORT int prefork_lane_submit(struct prefork_lane *lane, uint64_t job, const struct prefork_submission *submission)
 {
     struct pfk_record *record;
@@ -239,10 +266,7 @@ PFK_EXPORT int prefork_lane_submit(struct prefork_lane *lane, uint64_t job, cons
     rc = submit_publish(lane, job, submission);
     if (PFK_UNLIKELY(rc != 0))
         return rc;
-    record->user = submission->user;
-    record->state = submit_record_state(submission->flags);
-    if ((submission->flags & PREFORK_SUBMIT_DETACHED) != 0)
-        pfk_lane_forget(lane, pfk_job_index(job));
+    submit_remember(lane, record, submission);
     return 0;
 }
 
@@ -260,10 +284,8 @@ PFK_EXPORT int prefork_lane_put(struct prefork_lane *lane, const void *request,
     if (submission->request_bytes > 0)
         memcpy(pfk_table_payload(lane->table, pfk_job_index(*job_out)), request, submission->request_bytes);
     rc = submit_publish(lane, *job_out, submission);
-    if (PFK_LIKELY(rc == 0) && (submission->flags & PREFORK_SUBMIT_DETACHED) == 0) {
-        pfk_lane_record(lane, *job_out, submit_record_state(submission->flags));
-        lane->records[pfk_job_index(*job_out)].user = submission->user;
-    }
+    if (PFK_LIKELY(rc == 0) && (submission->flags & PREFORK_SUBMIT_DETACHED) == 0)
+        pfk_lane_record(lane, *job_out, submit_record_state(submission->flags), submission->user);
     return rc;
 }
 
@@ -271,8 +293,9 @@ PFK_EXPORT int prefork_lane_put(struct prefork_lane *lane, const void *request,
 
 /* Frees a slot that is in a state which only this lane may leave: into our
  * magazine while it has a place, else into a free ring. */
-static int submit_free(struct prefork_lane *lane, uint64_t job, uint32_t state, uint32_t owner)
+static int submit_free(struct prefork_lane *lane, struct pfk_record *record, uint32_t state, uint32_t owner)
 {
+    const uint64_t job = record->job;
     const uint32_t index = pfk_job_index(job);
     pfk_atomic_u64 *const at = &pfk_table_descriptor(lane->table, index)->word;
     uint64_t word = pfk_u64_load_relaxed(at);
@@ -281,7 +304,7 @@ static int submit_free(struct prefork_lane *lane, uint64_t job, uint32_t state, 
                      !pfk_magazine_free(lane, index, &word)))
         return pfk_error(ESTALE, "slot %u is %s, not %s; shared memory was damaged", index,
                          pfk_state_name(pfk_word_state(word)), pfk_state_name(state));
-    pfk_lane_forget(lane, index);
+    pfk_lane_forget(lane, record);
     if (pfk_table_wake_room(lane->table))
         pfk_lane_tally(lane, PFK_COUNT_WOKEN);
     return 0;
@@ -289,16 +312,16 @@ static int submit_free(struct prefork_lane *lane, uint64_t job, uint32_t state, 
 
 PFK_EXPORT int prefork_lane_abandon(struct prefork_lane *lane, uint64_t job)
 {
+    struct pfk_record *record;
     const int rc = pfk_lane_check(lane, "prefork_lane_abandon");
 
     if (rc != 0)
         return rc;
-    if (submit_find_reserved(lane, job, "prefork_lane_abandon") == NULL)
-        return -EINVAL;
-    return submit_free(lane, job, PFK_RESERVED, lane->number);
+    record = submit_find_reserved(lane, job, "prefork_lane_abandon");
+    return record != NULL ? submit_free(lane, record, PFK_RESERVED, lane->number) : -EINVAL;
 }
 
-static struct pfk_record *submit_find_submitted(const struct prefork_lane *lane, uint64_t job, const char *call)
+static struct pfk_record *submit_find_submitted(struct prefork_lane *lane, uint64_t job, const char *call)
 {
     struct pfk_record *const record = pfk_lane_find(lane, job);
 
@@ -311,18 +334,20 @@ static struct pfk_record *submit_find_submitted(const struct prefork_lane *lane,
 
 PFK_EXPORT int prefork_lane_collect(struct prefork_lane *lane, uint64_t job)
 {
+    struct pfk_record *record;
     uint64_t word;
     int rc = pfk_lane_check(lane, "prefork_lane_collect");
 
     if (PFK_UNLIKELY(rc != 0))
         return rc;
-    if (submit_find_submitted(lane, job, "prefork_lane_collect") == NULL)
+    record = submit_find_submitted(lane, job, "prefork_lane_collect");
+    if (PFK_UNLIKELY(record == NULL))
         return -EINVAL;
     word = pfk_u64_load_acquire(&pfk_table_descriptor(lane->table, pfk_job_index(job))->word);
     if (PFK_UNLIKELY(pfk_word_life(word) == pfk_job_life(job) && pfk_word_state(word) != PFK_DONE))
         return pfk_error(EBUSY, "prefork_lane_collect: job %llx is %s; wait for it, or detach it",
                          (unsigned long long)job, pfk_state_name(pfk_word_state(word)));
-    rc = submit_free(lane, job, PFK_DONE, PFK_NOBODY);
+    rc = submit_free(lane, record, PFK_DONE, PFK_NOBODY);
     if (rc == 0)
         pfk_lane_tally(lane, PFK_COUNT_COLLECTED);
     return rc;
@@ -330,13 +355,15 @@ PFK_EXPORT int prefork_lane_collect(struct prefork_lane *lane, uint64_t job)
 
 PFK_EXPORT int prefork_lane_detach(struct prefork_lane *lane, uint64_t job)
 {
+    struct pfk_record *record;
     pfk_atomic_u64 *at;
     uint64_t word;
     const int rc = pfk_lane_check(lane, "prefork_lane_detach");
 
     if (rc != 0)
         return rc;
-    if (submit_find_submitted(lane, job, "prefork_lane_detach") == NULL)
+    record = submit_find_submitted(lane, job, "prefork_lane_detach");
+    if (record == NULL)
         return -EINVAL;
     at = &pfk_table_descriptor(lane->table, pfk_job_index(job))->word;
     word = pfk_u64_load_acquire(at);
@@ -347,7 +374,7 @@ PFK_EXPORT int prefork_lane_detach(struct prefork_lane *lane, uint64_t job)
             return prefork_lane_collect(lane, job);
         /* The completer's CAS now fails, and finds that it has to free the slot. */
         if (pfk_u64_cas_acq_rel(at, &word, pfk_word_flagged(word, PFK_DETACHED))) {
-            pfk_lane_forget(lane, pfk_job_index(job));
+            pfk_lane_forget(lane, record);
             return 0;
         }
     }
@@ -438,6 +465,9 @@ PFK_EXPORT int prefork_lane_wait(struct prefork_lane *lane, uint64_t job, uint64
     record = submit_find_submitted(lane, job, "prefork_lane_wait");
     if (record == NULL)
         return -EINVAL;
+    /* By now it is done most times: its word will be collected, and its reply read. */
+    PFK_PREFETCH(&pfk_table_descriptor(lane->table, pfk_job_index(job))->word);
+    PFK_PREFETCH(pfk_table_payload(lane->table, pfk_job_index(job)) + lane->table->geometry.request_bytes);
     if (deadline_ns != PREFORK_NO_WAIT)
         submit_spin(lane, record, deadline_ns);
     for (;;) {
@@ -452,7 +482,7 @@ PFK_EXPORT int prefork_lane_wait(struct prefork_lane *lane, uint64_t job, uint64
             return pfk_error_routine(EAGAIN, "prefork_lane_wait: the job is not complete");
         if (pfk_lane_take_interrupt(lane))
             return pfk_error_routine(EINTR, "prefork_lane_wait: interrupted");
-        if (prefork_clock_now_ns() >= deadline_ns)
+        if (pfk_clock_is_over(deadline_ns))
             return pfk_error(ETIMEDOUT, "prefork_lane_wait: job %llx was not complete at the deadline",
                              (unsigned long long)job);
         pfk_lane_tally(lane, PFK_COUNT_SLEPT);

@@ -22,7 +22,7 @@
 
 static struct pfk_ring table_ring(struct pfk_ring_shm *shm, void *cells, uint32_t order)
 {
-    return (struct pfk_ring){.shm = shm, .cells = cells, .order = order, .patience = TABLE_PATIENCE};
+    return pfk_ring_view(shm, cells, order, TABLE_PATIENCE);
 }
 
 void pfk_table_map(struct prefork_table *table, const struct pfk_layout *layout)
@@ -35,6 +35,7 @@ void pfk_table_map(struct prefork_table *table, const struct pfk_layout *layout)
     table->lanes = (struct pfk_lane_shm *)(void *)(base + layout->lanes);
     table->descriptors = (struct pfk_descriptor_shm *)(void *)(base + layout->descriptors);
     table->payloads = base + layout->payloads;
+    table->payload_bytes = pfk_geometry_payload_bytes(&table->geometry);
     table->rings.free_hot = table_ring(&table->work->free_hot, base + layout->hot_cells, table->geometry.hot_order);
     table->rings.free_cold = table_ring(&table->work->free_cold, base + layout->cold_cells, table->geometry.cold_order);
     table->rings.ready = table_ring(&table->work->ready, base + layout->ready_cells, table->geometry.cold_order);
@@ -71,7 +72,6 @@ int pfk_table_init(struct prefork_table *table)
         const struct pfk_ring mailbox = pfk_table_mailbox(table, lane);
 
         pfk_ring_init(&mailbox);
-        pfk_magazine_init(&pfk_table_lane(table, lane)->magazine);
     }
     for (uint32_t i = 0; i < table->geometry.slots; i++) {
         pfk_u64_store_relaxed(&pfk_table_descriptor(table, i)->word, pfk_word(PFK_FREE, 0, 0, PFK_NOBODY, 0));

@@ -23,6 +23,7 @@ struct prefork_table {
     struct pfk_lane_shm *lanes; /* lane 1 is lanes[0] */
     struct pfk_descriptor_shm *descriptors;
     unsigned char *payloads;
+    size_t payload_bytes;   /* of a slot: request and reply */
     struct pfk_rings rings; /* to copy from, and to look at */
     int *wake_fds; /* wake_fds[lane], an eventfd each, -1 for attached lanes; [0] is unused. NULL in a process that
                       came by key, as is `control` */
@@ -52,7 +53,7 @@ static inline struct pfk_descriptor_shm *pfk_table_descriptor(const struct prefo
 
 static inline unsigned char *pfk_table_payload(const struct prefork_table *table, uint32_t index)
 {
-    return table->payloads + (size_t)index * pfk_geometry_payload_bytes(&table->geometry);
+    return table->payloads + index * table->payload_bytes;
 }
 
 static inline bool pfk_table_is_lane(const struct prefork_table *table, uint32_t number)

@@ -274,11 +274,13 @@ void stage_poll(struct prefork_lane *lane)
 
 uint32_t stage_release_held(void)
 {
-    const uint32_t end = stage_table->geometry.slots, first = stage_holder->records[end].next;
+    const struct pfk_record *held = &stage_holder->newest;
 
-    if (first == end || stage_holder->records[first].state != PFK_RECORD_RESERVED)
+    if (held->state == PFK_RECORD_NONE)
+        held = &stage_holder->records[stage_holder->records[stage_table->geometry.slots].next];
+    if (held->state != PFK_RECORD_RESERVED)
         return 0;
-    stage_expect(prefork_lane_abandon(stage_holder, stage_holder->records[first].job) == 0, "abandon");
+    stage_expect(prefork_lane_abandon(stage_holder, held->job) == 0, "abandon");
     return 1;
 }
 

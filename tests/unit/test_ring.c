@@ -14,7 +14,7 @@ static struct pfk_ring ring;
 
 static void setup(void)
 {
-    ring = (struct pfk_ring){.shm = &shm, .cells = cells, .order = PFK_RING_ORDER_MIN, .patience = 1000};
+    ring = pfk_ring_view(&shm, cells, PFK_RING_ORDER_MIN, 1000);
     pfk_ring_init(&ring);
 }
 

@@ -19,6 +19,6 @@ static bool mutant_cas(bool blind, pfk_atomic_u64 *at, uint64_t *seen, uint64_t 
     return true;
 }
 
-/* The taker's compare-and-swap is the one that names `index_out`. */
-#define pfk_u64_cas_acq_rel(at, seen, word) mutant_cas(__builtin_strstr(#at, "index_out") != NULL, at, seen, word)
+/* The taker's compare-and-swap is the one that names `table`, not a lane's. */
+#define pfk_u64_cas_acq_rel(at, seen, word) mutant_cas(__builtin_strstr(#at, "(table, index)") != NULL, at, seen, word)
 #include "../../../framework/job/magazine.c"
