@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The README's server, as it is built: upper_server. */
+/* The README's server, compiled as it stands there: tests/project/upper_server. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ static void start_server(void)
     const char *const folder = getenv("TMPDIR");
     char program[4096];
 
-    (void)snprintf(program, sizeof(program), "%s/examples/upper_server", build != NULL ? build : ".");
+    (void)snprintf(program, sizeof(program), "%s/tests/project/upper_server", build != NULL ? build : ".");
     (void)snprintf(address, sizeof(address), "unix:%s/upper.%ld", folder != NULL ? folder : "/tmp", (long)getpid());
     server = fork();
     ck_assert_int_ge(server, 0);
