@@ -56,11 +56,11 @@ static bool cork_continues(const struct pfk_cork *cork, const void *data)
 }
 
 /* `data` stays where it is. */
-static bool cork_append(struct pfk_cork *cork, const void *data, size_t length)
+static bool cork_append(struct pfk_cork *cork, const void *data, size_t length, size_t pieces_max)
 {
     if (cork_continues(cork, data))
         cork->pieces[cork->n_pieces - 1].iov_len += length;
-    else if (cork->n_pieces < PFK_CORK_PIECES)
+    else if (cork->n_pieces < pieces_max)
         cork->pieces[cork->n_pieces++] = (struct iovec){.iov_base = (void *)(uintptr_t)data, .iov_len = length};
     else
         return false;
@@ -68,15 +68,17 @@ static bool cork_append(struct pfk_cork *cork, const void *data, size_t length)
     return true;
 }
 
+/* The last piece is for copies, one behind the other: so bytes alone fill the
+ * cork, not the number of writes. */
 bool pfk_cork_add(struct pfk_cork *cork, const void *data, size_t length)
 {
     unsigned char *const copy = cork->room + cork->copied;
 
     if (length > PFK_CORK_BYTES - cork->length)
         return false;
-    if (cork_is_input(cork, data, length))
-        return cork_append(cork, data, length);
-    if (length > PFK_CORK_COPIED_BYTES - cork->copied || !cork_append(cork, copy, length))
+    if (cork_is_input(cork, data, length) && cork_append(cork, data, length, PFK_CORK_PIECES - 1))
+        return true;
+    if (length > PFK_CORK_COPIED_BYTES - cork->copied || !cork_append(cork, copy, length, PFK_CORK_PIECES))
         return false;
     memcpy(copy, data, length);
     cork->copied += length;

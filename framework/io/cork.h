@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What a connection writes in its turn, so that it is sent at once, at the
  * turn's end. What it writes of the bytes that the turn reads, as an echo does,
- * stays where it lies; everything else is copied. One thread at a time. */
+ * stays where it lies, as long as there are pieces; everything else is copied.
+ * One thread at a time. */
 #ifndef PFK_IO_CORK_H
 #define PFK_IO_CORK_H
 

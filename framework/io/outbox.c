@@ -16,6 +16,7 @@
 
 /* Replies that one sendmsg gathers. */
 #define OUTBOX_GATHER 32
+_Static_assert(OUTBOX_GATHER > 1 + PFK_CORK_PIECES, "unsent bytes, the cork, and a reply");
 /* Bytes of files that a connection sends before others have their turn. */
 #define OUTBOX_FILE_TURN_BYTES 1048576
 /* What a file that waits counts for in private bytes: a few of them, each a

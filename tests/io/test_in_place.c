@@ -2,6 +2,7 @@
 /* A long message that comes alone is read where its job will lie, and its reply
  * is sent from where it lies. What was expected wrongly is no worse than before. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -308,6 +309,38 @@ START_TEST(an_echo_is_sent_from_where_it_was_read)
 }
 END_TEST
 
+static int quote(struct prefork_connection *connection, const void *message, size_t length, void *context)
+{
+    const int rc = prefork_connection_write(connection, "> ", 2);
+
+    (void)context;
+    return rc != 0 ? rc : prefork_connection_write(connection, message, length);
+}
+
+/* However many bits they are written in. */
+START_TEST(answers_in_many_bits_go_out_by_one_call)
+{
+    struct prefork_protocol given = *prefork_protocol_lines(NULL);
+    char text[40 * 4 + 1] = "", expected[40 * 6 + 1] = "";
+    int client;
+
+    given.message = quote;
+    client = stage_connect(&stage, protocol_of(&given));
+    for (int i = 0; i < 40; i++) {
+        char line[5];
+
+        (void)snprintf(line, sizeof(line), "%03d\n", i);
+        (void)strcat(text, line);
+        (void)strcat(strcat(expected, "> "), line);
+    }
+    stage_send(client, text);
+    n_sent = 0;
+    stage_expect(&stage, client, expected);
+    ck_assert_uint_eq(n_sent, 1);
+    (void)close(client);
+}
+END_TEST
+
 static Suite *in_place_suite(void)
 {
     Suite *suite = suite_create("in_place");
@@ -325,6 +358,7 @@ static Suite *in_place_suite(void)
     tcase_add_test(tcase, the_end_after_a_long_message);
     tcase_add_test(tcase, no_slot_is_left);
     tcase_add_test(tcase, an_echo_is_sent_from_where_it_was_read);
+    tcase_add_test(tcase, answers_in_many_bits_go_out_by_one_call);
     suite_add_tcase(suite, tcase);
     return suite;
 }

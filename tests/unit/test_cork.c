@@ -101,12 +101,46 @@ START_TEST(it_has_an_end)
     expect_refusal(input, sizeof(input));
     add(input, sizeof(input) - 1);
     expect_refusal("x", 1);
-    pfk_cork_clear(&cork);
-    for (size_t i = 0; i < PFK_CORK_PIECES; i++)
+}
+END_TEST
+
+/* Where pieces end, copies go on: who writes in bits does not make calls of them. */
+START_TEST(the_last_piece_takes_everything)
+{
+    unsigned char expected[4096], got[4096];
+    size_t length = 0, at = 0;
+
+    pfk_cork_begin_turn(&cork, input, sizeof(input));
+    for (size_t i = 0; i < 500; i++) {
+        add("head", 4);
+        memcpy(expected + length, "head", 4);
+        add(input + 9 * i, 3);
+        memcpy(expected + length + 4, input + 9 * i, 3);
+        length += 7;
+    }
+    expect_pieces(PFK_CORK_PIECES - 1); /* begun by a copy, it is the last */
+    ck_assert_ptr_eq(cork.pieces[PFK_CORK_PIECES - 3].iov_base, input + 9 * (PFK_CORK_PIECES / 2 - 2));
+    ck_assert_uint_eq(cork.length, length);
+    for (size_t i = 0; i < cork.n_pieces; at += cork.pieces[i++].iov_len)
+        memcpy(got + at, cork.pieces[i].iov_base, cork.pieces[i].iov_len);
+    ck_assert_mem_eq(got, expected, length);
+    expect_refusal(input, PFK_CORK_COPIED_BYTES);
+}
+END_TEST
+
+/* The last place is for copies, but what goes on where the last piece ended needs none. */
+START_TEST(the_last_piece_is_kept_for_copies)
+{
+    pfk_cork_begin_turn(&cork, input, sizeof(input));
+    for (size_t i = 0; i < PFK_CORK_PIECES - 1; i++)
         add(input + 2 * i, 1);
-    expect_refusal(input, 1);
-    expect_refusal("x", 1);
-    add(input + 2 * PFK_CORK_PIECES - 1, 1); /* goes on where the last one ended */
+    add(input + 2 * (PFK_CORK_PIECES - 2) + 1, 20000);
+    expect_pieces(PFK_CORK_PIECES - 1);
+    ck_assert_uint_eq(cork.copied, 0);
+    expect_refusal(input, PFK_CORK_COPIED_BYTES + 1);
+    add(input, 1);
+    ck_assert_uint_eq(cork.copied, 1);
+    add("x", 1);
     expect_pieces(PFK_CORK_PIECES);
 }
 END_TEST
@@ -142,6 +176,8 @@ static Suite *cork_suite(void)
     tcase_add_test(cases, half_outside_is_copied);
     tcase_add_test(cases, the_order_is_kept);
     tcase_add_test(cases, it_has_an_end);
+    tcase_add_test(cases, the_last_piece_takes_everything);
+    tcase_add_test(cases, the_last_piece_is_kept_for_copies);
     tcase_add_test(cases, copies_have_an_end);
     tcase_add_test(cases, a_turn_forgets_the_one_before);
     suite_add_tcase(suite, cases);
