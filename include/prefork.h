@@ -390,9 +390,10 @@ struct prefork_protocol {
 
 /* Datagrams. A listener for UDP takes the same protocols. Each datagram is a
  * connection of its own with one message, the whole datagram, which `frame` is
- * not asked about; it ends when what was written or submitted has been sent, as
- * one datagram, to the sender, from the address that it had sent to. `opened`,
- * `failed` and `closed` are told of it, prefork_connection_peer names the sender.
+ * not asked about; it ends when what was written and submitted has been sent, all
+ * of it as one datagram, to the sender, from the address that it had sent to.
+ * `opened`, `failed` and `closed` are told of it, prefork_connection_peer names the
+ * sender.
  * max_in_flight counts the datagrams in hand of one listener in one I/O thread:
  * when they are as many, or the table is full, the others wait in the socket's
  * buffer, where the kernel drops what does not fit. One that is longer than a

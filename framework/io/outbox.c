@@ -461,13 +461,34 @@ static void outbox_answer_failure(struct prefork_connection *connection, struct 
     pfk_connection_enter(connection, PFK_CONNECTION_CLOSING);
 }
 
+static bool outbox_awaits(const struct pfk_list *list)
+{
+    for (const struct pfk_list *at = list->next; at != list; at = at->next) {
+        const enum outbox_state state = pfk_list_entry(at, const struct pfk_reply, link)->state;
+
+        if (state == OUTBOX_RUNNING || state == OUTBOX_FAILED)
+            return true;
+    }
+    return false;
+}
+
+/* Whether the answer of a datagram is not whole yet: it leaves as one. */
+static bool outbox_is_partial(const struct prefork_connection *connection)
+{
+    const struct pfk_outbox *const outbox = connection->outbox;
+
+    return connection->datagram != NULL && outbox != NULL &&
+           (outbox_awaits(&outbox->replies) || outbox_awaits(&outbox->flight));
+}
+
 static void outbox_flush(struct prefork_connection *connection, bool writable)
 {
     while (connection->phase != PFK_CONNECTION_GONE) {
         const size_t unsent = outbox_unsent_bytes(connection);
+        const bool partial = outbox_is_partial(connection);
         struct pfk_reply *head = outbox_head(connection);
 
-        if (unsent > 0 && !writable)
+        if (partial || (unsent > 0 && !writable && connection->datagram == NULL))
             outbox_settle(connection, 0, true);
         else if (unsent > 0 || outbox_corked(connection) > 0 || outbox_is_ready(head))
             outbox_send_ready(connection);
@@ -479,7 +500,7 @@ static void outbox_flush(struct prefork_connection *connection, bool writable)
         head = outbox_head(connection);
         if (head != NULL && head->state == OUTBOX_FAILED)
             outbox_answer_failure(connection, head);
-        else if (outbox_unsent_bytes(connection) > 0)
+        else if (partial || outbox_unsent_bytes(connection) > 0)
             return;
     }
 }
@@ -494,6 +515,16 @@ void pfk_outbox_flush(struct prefork_connection *connection, bool writable)
 
 /* -- Entering --------------------------------------------------------------- */
 
+/* An answer of one datagram that is more than the cork holds: all of it waits
+ * for the turn's end in private memory, for no part may leave alone. */
+static void outbox_put_aside(struct prefork_connection *connection, const void *data, size_t length)
+{
+    size_t none_sent = 0;
+
+    outbox_uncork(connection, &none_sent);
+    outbox_keep(connection, data, length);
+}
+
 /* Nothing is before these bytes but what is sent already, or unsent. */
 static void outbox_put(struct prefork_connection *connection, const void *data, size_t length)
 {
@@ -507,6 +538,10 @@ static void outbox_put(struct prefork_connection *connection, const void *data, 
     }
     if (loop->current == connection && pfk_cork_add(&loop->cork, data, length))
         return;
+    if (connection->datagram != NULL) {
+        outbox_put_aside(connection, data, length);
+        return;
+    }
     n = outbox_gather_cork(connection, pieces, 0);
     n = outbox_add_piece(pieces, n, data, length);
     sent = outbox_send(connection, pieces, n, 0);
@@ -708,7 +743,8 @@ size_t pfk_outbox_waiting_bytes(const struct prefork_connection *connection)
 
 bool pfk_outbox_stalled(const struct prefork_connection *connection)
 {
-    return outbox_unsent_bytes(connection) > 0 || outbox_is_file(outbox_head(connection));
+    return connection->datagram == NULL &&
+           (outbox_unsent_bytes(connection) > 0 || outbox_is_file(outbox_head(connection)));
 }
 
 void pfk_outbox_free_spare(struct pfk_loop *loop)

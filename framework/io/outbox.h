@@ -7,8 +7,9 @@
  * from its slot at once, and what the kernel does not take is copied to
  * `unsent`. Jobs find their entry by the private `user` pointer; an entry is
  * good for a result only if it runs and bears the job's id, so that the result
- * of a connection that is gone meets nobody (D-19). Nothing here fails the
- * connection directly: on an error its phase becomes GONE. */
+ * of a connection that is gone meets nobody (D-19). A datagram's answer waits in
+ * `unsent` until all of it is there. Nothing here fails the connection directly:
+ * on an error its phase becomes GONE. */
 #ifndef PFK_IO_OUTBOX_H
 #define PFK_IO_OUTBOX_H
 

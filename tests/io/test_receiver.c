@@ -129,6 +129,102 @@ START_TEST(what_is_written_leaves_as_one_datagram)
 }
 END_TEST
 
+enum { BITS = 20, LONG_BYTES = 9000 };
+
+static void write_some(struct prefork_connection *connection, const void *data, size_t length)
+{
+    ck_assert_int_eq(prefork_connection_write(connection, data, length), 0);
+}
+
+static int answer_in_bits(struct prefork_connection *connection, const void *message, size_t length, void *context)
+{
+    (void)context;
+    for (int i = 0; i < BITS; i++) {
+        write_some(connection, "> ", 2);
+        write_some(connection, message, length);
+    }
+    return 0;
+}
+
+static int answer_at_length(struct prefork_connection *connection, const void *message, size_t length, void *context)
+{
+    static char text[LONG_BYTES];
+
+    (void)context;
+    write_some(connection, message, length);
+    for (char letter = 'a'; letter < 'd'; letter++)
+        write_some(connection, memset(text, letter, sizeof(text)), sizeof(text));
+    return 0;
+}
+
+/* However many pieces it is written in, and however long they are. */
+START_TEST(a_long_answer_leaves_as_one_datagram)
+{
+    static const struct {
+        prefork_message_fn message;
+        ssize_t bytes;
+    } answers[] = {{answer_in_bits, 5 * BITS}, {answer_at_length, 3 + 3 * LONG_BYTES}};
+    const struct prefork_protocol given = {.size = sizeof(given), .message = answers[_i].message};
+    static char got[65536];
+    ssize_t length = -1;
+    const int client = receive("udp:127.0.0.1:0", "udp:127.0.0.1", &given);
+
+    stage_send(client, "one");
+    STAGE_UNTIL(&stage, (length = recv(client, got, sizeof(got), 0)) >= 0 || errno != EAGAIN);
+    ck_assert_int_eq(length, answers[_i].bytes);
+    ck_assert_mem_eq(got + (_i == 0 ? 2 : 0), "one", 3);
+    ck_assert_mem_eq(got + length - 3, _i == 0 ? "one" : "ccc", 3);
+    stage_expect_nothing(&stage, client);
+    ck_assert_uint_eq(stage.loop.n_connections, 0);
+    ck_assert_uint_eq(counted(PFK_COUNT_DATAGRAMS_DROPPED), 0);
+    (void)close(client);
+}
+END_TEST
+
+/* Writes, submits what it was sent twice, and writes again. */
+static int answer_by_jobs(struct prefork_connection *connection, const void *message, size_t length, void *context)
+{
+    (void)context;
+    write_some(connection, "<", 1);
+    ck_assert_int_eq(prefork_connection_submit(connection, 0, message, length), 0);
+    write_some(connection, "|", 1);
+    ck_assert_int_eq(prefork_connection_submit(connection, 0, message, length), 0);
+    write_some(connection, ">", 1);
+    return 0;
+}
+
+static int say_sorry(struct prefork_connection *connection, int status, void *context)
+{
+    (void)status;
+    (void)context;
+    write_some(connection, "sorry", 5);
+    return 0;
+}
+
+/* Its jobs end one by one, in either order; the first or both may have failed. */
+START_TEST(what_jobs_answer_leaves_as_one_datagram)
+{
+    static const char *const expected[] = {"<one|one>", "<sorry|one>", "<one|sorry>", "<sorry|sorry>"};
+    const int first = _i & 1 ? -EIO : 0, second = _i & 2 ? -EIO : 0;
+    const struct prefork_protocol given = {.size = sizeof(given), .message = answer_by_jobs, .failed = say_sorry};
+    const int client = receive("udp:127.0.0.1:0", "udp:127.0.0.1", &given);
+    int workers[2];
+
+    for (int turned = 0; turned < 2; turned++) {
+        stage_send(client, "one");
+        for (int i = 0; i < 2; i++)
+            STAGE_UNTIL(&stage, (workers[i] = stage_claim(&stage)) >= 0);
+        stage_complete(&stage, workers[turned], turned == 0 ? first : second);
+        stage_expect_nothing(&stage, client);
+        stage_complete(&stage, workers[!turned], turned == 0 ? second : first);
+        expect_datagram(client, expected[_i]);
+        STAGE_UNTIL(&stage, stage.loop.n_connections == 0);
+        stage_expect_nothing(&stage, client);
+    }
+    (void)close(client);
+}
+END_TEST
+
 static void check_peer(const char *address, const char *target, const char *expected)
 {
     const struct prefork_protocol peers = {.size = sizeof(peers), .message = tell_peer};
@@ -306,6 +402,8 @@ static Suite *receiver_suite(void)
     tcase_add_checked_fixture(cases, open_stage, close_stage);
     tcase_set_timeout(cases, 30);
     tcase_add_test(cases, what_is_written_leaves_as_one_datagram);
+    tcase_add_loop_test(cases, a_long_answer_leaves_as_one_datagram, 0, 2);
+    tcase_add_loop_test(cases, what_jobs_answer_leaves_as_one_datagram, 0, 4);
     tcase_add_test(cases, the_peer_is_the_sender);
     tcase_add_test(cases, an_every_address_answers_from_where_it_was_asked);
     tcase_add_test(cases, ipv4_at_every_address_does_likewise);
