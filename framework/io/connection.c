@@ -529,6 +529,8 @@ static void connection_on_event(struct ev_loop *ev, ev_io *watcher, int events)
     }
     if ((events & EV_READ) != 0 && connection_may_read(connection))
         connection_read(connection);
+    else if ((events & EV_WRITE) != 0 && pfk_list_linked(&connection->turn_link))
+        return; /* it has its turn before the loop sleeps, after the others here */
     else if ((events & EV_WRITE) != 0)
         pfk_connection_turn(connection, PFK_CONNECTION_TURN_MESSAGES);
     else

@@ -374,6 +374,8 @@ static bool outbox_send_file(struct prefork_connection *connection, struct pfk_r
 {
     size_t left_of_turn = OUTBOX_FILE_TURN_BYTES;
 
+    if (pfk_list_linked(&connection->turn_link))
+        return false; /* it has had its share, and asked for another turn */
     while (entry->length > 0 && left_of_turn > 0) {
         const size_t wanted = entry->length < left_of_turn ? entry->length : left_of_turn;
         const ssize_t sent = sendfile(connection->watcher.fd, entry->fd, &entry->offset, wanted);
