@@ -212,8 +212,8 @@ START_TEST(several_messages_are_cut)
 
     (void)echo(client, line_of(LONG_BYTES, 'a'));
     stage_send(client, "one\ntwo\nand thr");
-    (void)answer(4);
-    (void)answer(4);
+    ck_assert_ptr_ne(answer(4), read_to); /* the others lie there yet */
+    ck_assert_ptr_ne(answer(4), read_to);
     stage_expect(&stage, client, "one\ntwo\n");
     stage_send(client, "ee\n");
     (void)answer(10);
@@ -281,6 +281,133 @@ START_TEST(no_slot_is_left)
     stage_expect(&stage, client, text);
     (void)close(client);
     (void)close(other);
+}
+END_TEST
+
+/* The last one is reserved to read into, and the messages that come need it: one at a time. */
+START_TEST(the_last_slot_is_not_kept_from_its_own_messages)
+{
+    uint64_t held;
+    int client;
+
+    close_stage();
+    open_with(2);
+    client = stage_connect(&stage, protocol_of(prefork_protocol_lines("handler")));
+    (void)echo(client, line_of(LONG_BYTES, 'a'));
+    ck_assert_int_eq(prefork_lane_reserve(stage.workers[0], PREFORK_NO_WAIT, &held), 0);
+    read_to = NULL;
+    stage_send(client, "one\ntwo\n");
+    (void)answer(4);
+    ck_assert_ptr_nonnull(read_to);
+    stage_expect(&stage, client, "one\n");
+    (void)answer(4);
+    stage_expect(&stage, client, "two\n");
+    ck_assert_int_eq(prefork_lane_abandon(stage.workers[0], held), 0);
+    (void)close(client);
+}
+END_TEST
+
+/* Room has come, but nobody has told the loop yet. */
+START_TEST(who_waits_for_a_slot_has_the_first_right_to_it)
+{
+    uint64_t held[2];
+    int client;
+
+    close_stage();
+    open_with(2);
+    client = stage_connect(&stage, protocol_of(prefork_protocol_lines("handler")));
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(prefork_lane_reserve(stage.workers[0], PREFORK_NO_WAIT, &held[i]), 0);
+    stage_send(client, "a\n");
+    STAGE_UNTIL(&stage, !pfk_list_empty(&stage.loop.starved));
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(prefork_lane_abandon(stage.workers[0], held[i]), 0);
+    ck_assert(!pfk_loop_take_slot(&stage.loop));
+    (void)answer(2);
+    stage_expect(&stage, client, "a\n");
+    ck_assert(pfk_loop_take_slot(&stage.loop));
+    pfk_loop_drop_slot(&stage.loop);
+    (void)close(client);
+}
+END_TEST
+
+/* The socket was said to be readable, and is not. */
+START_TEST(nothing_to_read_gives_the_slot_back)
+{
+    const int client = stage_connect(&stage, protocol_of(prefork_protocol_lines("handler")));
+
+    (void)echo(client, line_of(LONG_BYTES, 'a'));
+    read_to = NULL;
+    ev_feed_event(stage.loop.ev, &stage_last(&stage)->watcher, EV_READ);
+    STAGE_UNTIL(&stage, read_to != NULL);
+    ck_assert_uint_eq(free_slots(), 64);
+    ck_assert_uint_eq(stage.loop.n_connections, 1);
+    ck_assert_ptr_eq(echo(client, line_of(LONG_BYTES, 'b')), read_to);
+    (void)close(client);
+}
+END_TEST
+
+START_TEST(a_reset_gives_the_slot_back)
+{
+    const struct linger at_once = {.l_onoff = 1};
+    const int client = stage_connect_tcp(&stage, protocol_of(prefork_protocol_lines("handler")));
+
+    (void)echo(client, line_of(LONG_BYTES, 'a'));
+    read_to = NULL;
+    ck_assert_int_eq(setsockopt(client, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)), 0);
+    (void)close(client);
+    STAGE_UNTIL(&stage, stage.loop.n_connections == 0);
+    ck_assert_ptr_nonnull(read_to);
+    ck_assert_uint_eq(free_slots(), 64);
+}
+END_TEST
+
+/* What is no message fails where it lies. */
+START_TEST(a_failure_gives_the_slot_back)
+{
+    const int client = stage_connect(&stage, protocol_of(prefork_protocol_lines("handler")));
+    char text[LONG_BYTES + 1];
+
+    (void)echo(client, line_of(LONG_BYTES, 'a'));
+    read_to = NULL;
+    memset(text, 'b', LONG_BYTES);
+    text[LONG_BYTES] = '\0';
+    stage_send(client, text);
+    stage_expect(&stage, client, "error: the line is longer than 4096 bytes\n");
+    ck_assert_ptr_nonnull(read_to);
+    ck_assert_uint_eq(free_slots(), 64);
+    stage_expect_end(&stage, client);
+    (void)close(client);
+}
+END_TEST
+
+static int64_t frame_that_answers(struct prefork_connection *connection, const void *data, size_t length,
+                                  size_t capacity, int final, void *context)
+{
+    (void)capacity;
+    (void) final;
+    (void)context;
+    return prefork_connection_write(connection, data, length) == 0 ? (int64_t)length : -EPIPE;
+}
+
+/* The slot is a worker's before the turn's end: what is written of it is copied at once. */
+START_TEST(what_is_written_of_a_slot_is_copied)
+{
+    struct prefork_protocol given = *prefork_protocol_lines("handler");
+    int client;
+
+    given.frame = frame_that_answers;
+    client = stage_connect(&stage, protocol_of(&given));
+    for (char letter = 'a'; letter < 'd'; letter++) {
+        read_to = NULL;
+        stage_send(client, line_of(LONG_BYTES, letter));
+        stage_expect(&stage, client, line_of(LONG_BYTES, letter));
+        ck_assert(letter == 'a' || read_to != NULL);
+        ck_assert_ptr_eq(sent_from, letter == 'a' ? (void *)stage.loop.scratch : (void *)stage.loop.cork.room);
+        (void)answer(LONG_BYTES);
+        stage_expect(&stage, client, line_of(LONG_BYTES, letter));
+    }
+    (void)close(client);
 }
 END_TEST
 
@@ -357,6 +484,12 @@ static Suite *in_place_suite(void)
     tcase_add_test(tcase, what_the_slot_does_not_hold_follows);
     tcase_add_test(tcase, the_end_after_a_long_message);
     tcase_add_test(tcase, no_slot_is_left);
+    tcase_add_test(tcase, the_last_slot_is_not_kept_from_its_own_messages);
+    tcase_add_test(tcase, who_waits_for_a_slot_has_the_first_right_to_it);
+    tcase_add_test(tcase, nothing_to_read_gives_the_slot_back);
+    tcase_add_test(tcase, a_reset_gives_the_slot_back);
+    tcase_add_test(tcase, a_failure_gives_the_slot_back);
+    tcase_add_test(tcase, what_is_written_of_a_slot_is_copied);
     tcase_add_test(tcase, an_echo_is_sent_from_where_it_was_read);
     tcase_add_test(tcase, answers_in_many_bits_go_out_by_one_call);
     suite_add_tcase(suite, tcase);

@@ -26,7 +26,9 @@ static struct prefork_connection *other; /* to whom others write */
 /* Linked with --wrap: the kernel takes so much of the next call, and then whatever it likes. */
 static size_t kernel_takes = SIZE_MAX;
 static unsigned n_sent;
+static int sent_flags;
 static size_t file_bytes; /* not 0: files are sent to nowhere, as fast as can be, and counted here */
+static bool files_wait;
 
 ssize_t __real_send(int fd, const void *data, size_t length, int flags);
 ssize_t __real_sendmsg(int fd, const struct msghdr *message, int flags);
@@ -41,6 +43,7 @@ static ssize_t take_some(int fd, const void *data, size_t length, int flags)
 
     kernel_takes = SIZE_MAX;
     n_sent++;
+    sent_flags = flags;
     if (taken > 0)
         return __real_send(fd, data, taken, flags);
     errno = EAGAIN;
@@ -67,6 +70,10 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 
 ssize_t __wrap_sendfile(int to, int from, off_t *offset, size_t length)
 {
+    if (files_wait) {
+        errno = EAGAIN;
+        return -1;
+    }
     if (file_bytes == 0)
         return __real_sendfile(to, from, offset, length);
     file_bytes += length;
@@ -194,6 +201,58 @@ START_TEST(a_file_keeps_its_place)
         stage_expect(&stage, client, expected);
         STAGE_UNTIL(&stage, stage_last(&stage)->outbox == NULL);
     }
+    (void)close(client);
+}
+END_TEST
+
+/* One segment carries both, if they fit. */
+START_TEST(what_is_before_a_file_says_that_more_follows)
+{
+    const int client = connect_with(answer_with_a_file);
+
+    files_wait = true;
+    stage_send(client, "one\n");
+    stage_expect(&stage, client, "one\n[");
+    ck_assert(sent_flags & MSG_MORE);
+    files_wait = false;
+    stage_expect(&stage, client, "file]\n");
+    ck_assert(!(sent_flags & MSG_MORE));
+    (void)close(client);
+}
+END_TEST
+
+static int answer_by_file_and_job(struct prefork_connection *connection, const void *message, size_t length,
+                                  void *context)
+{
+    const int rc = length > 4 ? 0 : prefork_connection_send_file(connection, file_of("file\n"), 0, 5);
+
+    (void)context;
+    return rc != 0 ? rc : prefork_connection_submit(connection, 0, message, length);
+}
+
+static uint64_t free_slots(void)
+{
+    struct prefork_statistics statistics = {.size = sizeof(statistics)};
+
+    ck_assert_int_eq(prefork_table_statistics(stage.table, &statistics), 0);
+    return statistics.free_slots;
+}
+
+/* D-21: behind a file that waits for its peer, replies leave their slots. */
+START_TEST(a_file_that_waits_holds_no_slot)
+{
+    const int client = connect_with(answer_by_file_and_job);
+
+    files_wait = true;
+    stage_send(client, "one\nthree\nfive\n");
+    STAGE_UNTIL(&stage, stage_last(&stage)->in_flight == 3);
+    ck_assert_uint_eq(stage_work(&stage), 3);
+    STAGE_UNTIL(&stage, stage_last(&stage)->in_flight == 0);
+    ck_assert_uint_eq(free_slots(), 64);
+    stage_expect_nothing(&stage, client);
+    files_wait = false;
+    stage_expect(&stage, client, "file\none\nthree\nfive\n");
+    STAGE_UNTIL(&stage, stage_last(&stage)->outbox == NULL);
     (void)close(client);
 }
 END_TEST
@@ -332,6 +391,8 @@ static Suite *outbox_suite(void)
     tcase_add_test(cases, what_the_kernel_does_not_take_follows);
     tcase_add_loop_test(cases, what_the_cork_does_not_hold_keeps_the_order, 0, 11);
     tcase_add_test(cases, a_file_keeps_its_place);
+    tcase_add_test(cases, what_is_before_a_file_says_that_more_follows);
+    tcase_add_test(cases, a_file_that_waits_holds_no_slot);
     tcase_add_test(cases, a_file_is_sent_a_piece_in_each_turn);
     tcase_add_test(cases, a_turn_may_write_to_others);
     tcase_add_loop_test(cases, what_was_written_before_the_close_is_sent, 0, 5);
