@@ -454,7 +454,7 @@ START_TEST(answers_in_many_bits_go_out_by_one_call)
     given.message = quote;
     client = stage_connect(&stage, protocol_of(&given));
     for (int i = 0; i < 40; i++) {
-        char line[5];
+        char line[16];
 
         (void)snprintf(line, sizeof(line), "%03d\n", i);
         (void)strcat(text, line);

@@ -371,8 +371,11 @@ START_TEST(what_a_turn_leaves_is_answered_in_the_next_one)
     char text[4 * LINES + 1] = "", expected[6 * LINES + 1] = "";
 
     for (int i = 0; i < LINES; i++) {
-        (void)snprintf(text + 4 * i, 5, "%03d\n", i);
-        (void)snprintf(expected + 6 * i, 7, "> %03d\n", i);
+        char line[16];
+
+        (void)snprintf(line, sizeof(line), "> %03d\n", i);
+        memcpy(text + 4 * i, line + 2, 4);
+        memcpy(expected + 6 * i, line, 6);
     }
     stage_send(client, text);
     stage_expect(&stage, client, expected);
