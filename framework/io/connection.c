@@ -153,8 +153,9 @@ static int64_t connection_take_message(struct prefork_connection *connection, co
  * itself adds: bench/echo_goals. */
 #define CONNECTION_IN_PLACE_BYTES 1024
 
-/* Peers go on as they began: one whose message came alone, in one read and
- * whole, will send the next one so. */
+/* Peers go on as they began: one whose message came alone will send the next one
+ * so. One that came in parts counts, too: to try costs less than the copy that it
+ * may save. */
 static void connection_expect(struct prefork_connection *connection, bool alone, size_t size)
 {
     connection->lengthy = alone && size >= CONNECTION_IN_PLACE_BYTES && connection->protocol->frames_in_place;
