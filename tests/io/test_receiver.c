@@ -225,6 +225,27 @@ START_TEST(what_jobs_answer_leaves_as_one_datagram)
 }
 END_TEST
 
+START_TEST(unordered_jobs_answer_as_one_datagram_too)
+{
+    const struct prefork_protocol given = {
+        .size = sizeof(given), .message = answer_by_jobs, .failed = say_sorry, .order = PREFORK_ORDER_UNORDERED};
+    const int client = receive("udp:127.0.0.1:0", "udp:127.0.0.1", &given);
+    int workers[2];
+
+    stage_send(client, "one");
+    for (int i = 0; i < 2; i++)
+        STAGE_UNTIL(&stage, (workers[i] = stage_claim(&stage)) >= 0);
+    stage_expect_nothing(&stage, client);
+    stage_complete(&stage, workers[1], -EIO);
+    stage_expect_nothing(&stage, client);
+    stage_complete(&stage, workers[0], 0);
+    expect_datagram(client, "<|>sorryone");
+    STAGE_UNTIL(&stage, stage.loop.n_connections == 0);
+    stage_expect_nothing(&stage, client);
+    (void)close(client);
+}
+END_TEST
+
 static void check_peer(const char *address, const char *target, const char *expected)
 {
     const struct prefork_protocol peers = {.size = sizeof(peers), .message = tell_peer};
@@ -404,6 +425,7 @@ static Suite *receiver_suite(void)
     tcase_add_test(cases, what_is_written_leaves_as_one_datagram);
     tcase_add_loop_test(cases, a_long_answer_leaves_as_one_datagram, 0, 2);
     tcase_add_loop_test(cases, what_jobs_answer_leaves_as_one_datagram, 0, 4);
+    tcase_add_test(cases, unordered_jobs_answer_as_one_datagram_too);
     tcase_add_test(cases, the_peer_is_the_sender);
     tcase_add_test(cases, an_every_address_answers_from_where_it_was_asked);
     tcase_add_test(cases, ipv4_at_every_address_does_likewise);
