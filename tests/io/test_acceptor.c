@@ -193,6 +193,28 @@ START_TEST(a_thousand_shortages_wear_nothing_out)
 }
 END_TEST
 
+/* When it lasts, a batch at a time learns that it is not served. */
+START_TEST(a_long_shortage_turns_a_batch_away)
+{
+    enum { CLIENTS = 20, BATCH = 16 };
+    int clients[CLIENTS];
+
+    for (int i = 0; i < CLIENTS; i++)
+        clients[i] = connect_client();
+    injected_error = EMFILE;
+    injections = 1;
+    acceptor.rest_s = 10.; /* has rested for long */
+    STAGE_UNTIL(&stage, injections == 0);
+    ck_assert_uint_eq(counted(PFK_COUNT_CONNECTIONS_REFUSED), BATCH);
+    for (int i = 0; i < BATCH; i++)
+        stage_expect_end(&stage, clients[i]);
+    ck_assert_int_ge(acceptor.reserve_fd, 0);
+    STAGE_UNTIL(&stage, counted(PFK_COUNT_CONNECTIONS) == CLIENTS - BATCH);
+    for (int i = 0; i < CLIENTS; i++)
+        (void)close(clients[i]);
+}
+END_TEST
+
 static Suite *acceptor_suite(void)
 {
     Suite *const suite = suite_create("acceptor");
@@ -208,6 +230,7 @@ static Suite *acceptor_suite(void)
     tcase_add_checked_fixture(asleep, open_stage, close_stage);
     tcase_add_loop_test(all, a_failure_of_one_connection_passes, 0, (int)(sizeof(passing) / sizeof(passing[0])));
     tcase_add_loop_test(asleep, a_shortage_is_slept_through, 0, (int)(sizeof(shortages) / sizeof(shortages[0])));
+    tcase_add_test(all, a_long_shortage_turns_a_batch_away);
     tcase_add_loop_test(all, a_thousand_shortages_wear_nothing_out, 0, (int)(sizeof(shortages) / sizeof(shortages[0])));
     return suite;
 }

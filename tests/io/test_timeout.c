@@ -200,6 +200,29 @@ START_TEST(who_does_not_read_is_closed)
 }
 END_TEST
 
+/* The one timer waits for an hour already when a limit begins that ends before. */
+START_TEST(a_short_limit_does_not_wait_for_a_long_one)
+{
+    const int patient = stage_connect(&stage, lines());
+    int client;
+
+    limit(PFK_TIMEOUT_IDLE, 3600000);
+    limit(PFK_TIMEOUT_MESSAGE, LIMIT_MS);
+    stage_send(patient, "patient\n");
+    STAGE_UNTIL(&stage, stage_work(&stage) == 1);
+    stage_expect(&stage, patient, "patient\n");
+    ck_assert_uint_eq(stage_last(&stage)->timeout.kind, PFK_TIMEOUT_IDLE);
+    client = stage_connect(&stage, lines());
+    stage_send(client, "half");
+    stage_expect(&stage, client, "late\n");
+    stage_expect_end(&stage, client);
+    STAGE_UNTIL(&stage, timed_out() == 1);
+    stage_expect_nothing(&stage, patient);
+    (void)close(client);
+    (void)close(patient);
+}
+END_TEST
+
 START_TEST(many_end_in_batches)
 {
     enum { MANY = 300 };
@@ -238,6 +261,7 @@ static Suite *timeout_suite(void)
     tcase_add_test(tcase, who_is_idle_is_closed_who_is_busy_is_not);
     tcase_add_test(tcase, a_long_job_is_not_the_peers_fault);
     tcase_add_test(tcase, who_does_not_read_is_closed);
+    tcase_add_test(tcase, a_short_limit_does_not_wait_for_a_long_one);
     tcase_add_test(tcase, many_end_in_batches);
     tcase_add_test(tcase, without_limits_no_timer_runs);
     suite_add_tcase(suite, tcase);
