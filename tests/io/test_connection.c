@@ -428,6 +428,34 @@ START_TEST(starved_connections_are_served_in_order)
 }
 END_TEST
 
+/* Room has come, and a message of somebody else in the same moment. */
+START_TEST(nobody_overtakes_the_starved)
+{
+    const struct pfk_protocol *protocol = job_lines(PREFORK_ORDER_ORDERED);
+    const int waiting = stage_connect(&stage, protocol), quick = stage_connect(&stage, protocol);
+    uint64_t held[2];
+    int workers[STAGE_WORKERS];
+
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(prefork_lane_reserve(stage.workers[0], PREFORK_NO_WAIT, &held[i]), 0);
+    stage_send(waiting, "a\n");
+    STAGE_UNTIL(&stage, !pfk_list_empty(&stage.loop.starved));
+    stage_turn(&stage);
+    ck_assert_int_eq(prefork_lane_abandon(stage.workers[0], held[0]), 0);
+    stage_send(quick, "b\n");
+    for (int i = 0; i < 3; i++)
+        stage_turn(&stage);
+    ck_assert_int_eq(claim_all(workers, 'a'), 1);
+    stage_complete(&stage, workers[0], 0);
+    stage_expect(&stage, waiting, "a\n");
+    STAGE_UNTIL(&stage, stage_work(&stage) == 1);
+    stage_expect(&stage, quick, "b\n");
+    ck_assert_int_eq(prefork_lane_abandon(stage.workers[0], held[1]), 0);
+    (void)close(waiting);
+    (void)close(quick);
+}
+END_TEST
+
 static size_t receive_some(int fd, char *into, size_t size, size_t length)
 {
     const ssize_t got = recv(fd, into + length, size - length, 0);
@@ -874,6 +902,7 @@ static Suite *connection_suite(void)
     tcase_set_timeout(room, 30);
     tcase_add_checked_fixture(room, open_small_stage, close_stage);
     tcase_add_test(room, starved_connections_are_served_in_order);
+    tcase_add_test(room, nobody_overtakes_the_starved);
     tcase_add_test(room, a_full_table_delays_but_loses_nothing);
     tcase_add_test(room, room_freed_by_another_lane_wakes_the_starved);
     suite_add_tcase(suite, room);

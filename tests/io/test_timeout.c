@@ -200,6 +200,22 @@ START_TEST(who_does_not_read_is_closed)
 }
 END_TEST
 
+/* However much the server adds meanwhile. */
+START_TEST(who_does_not_read_is_closed_whatever_is_written)
+{
+    static const char piece[4096];
+    const int client = stage_connect(&stage, stage_protocol(prefork_protocol_raw("handler")));
+
+    limit(PFK_TIMEOUT_WRITE, LIMIT_MS);
+    for (int i = 0; i < 100; i++)
+        ck_assert_int_eq(prefork_connection_write(stage_last(&stage), piece, sizeof(piece)), 0);
+    STAGE_UNTIL(&stage, stage.loop.n_connections == 0 || prefork_connection_write(stage_last(&stage), "x", 1) != 0);
+    STAGE_UNTIL(&stage, stage.loop.n_connections == 0);
+    ck_assert_uint_eq(timed_out(), 1);
+    (void)close(client);
+}
+END_TEST
+
 /* The one timer waits for an hour already when a limit begins that ends before. */
 START_TEST(a_short_limit_does_not_wait_for_a_long_one)
 {
@@ -261,6 +277,7 @@ static Suite *timeout_suite(void)
     tcase_add_test(tcase, who_is_idle_is_closed_who_is_busy_is_not);
     tcase_add_test(tcase, a_long_job_is_not_the_peers_fault);
     tcase_add_test(tcase, who_does_not_read_is_closed);
+    tcase_add_test(tcase, who_does_not_read_is_closed_whatever_is_written);
     tcase_add_test(tcase, a_short_limit_does_not_wait_for_a_long_one);
     tcase_add_test(tcase, many_end_in_batches);
     tcase_add_test(tcase, without_limits_no_timer_runs);
