@@ -221,7 +221,7 @@ static size_t outbox_count_sent(struct prefork_connection *connection, ssize_t s
         connection->moved = true;
         return (size_t)sent;
     }
-    if (errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM)
+    if (errno != EAGAIN) /* ENOBUFS too: such a socket may be writable all the time, and trying again would spin */
         outbox_lose(connection);
     return 0;
 }

@@ -25,6 +25,7 @@ static struct prefork_connection *other; /* to whom others write */
 
 /* Linked with --wrap: the kernel takes so much of the next call, and then whatever it likes. */
 static size_t kernel_takes = SIZE_MAX;
+static int kernel_says = EAGAIN; /* when that is nothing */
 static unsigned n_sent;
 static int sent_flags;
 static size_t file_bytes; /* not 0: files are sent to nowhere, as fast as can be, and counted here */
@@ -46,7 +47,8 @@ static ssize_t take_some(int fd, const void *data, size_t length, int flags)
     sent_flags = flags;
     if (taken > 0)
         return __real_send(fd, data, taken, flags);
-    errno = EAGAIN;
+    errno = kernel_says;
+    kernel_says = EAGAIN;
     return -1;
 }
 
@@ -133,6 +135,20 @@ START_TEST(what_the_kernel_does_not_take_follows)
         stage_expect(&stage, client, "> four\n");
         ck_assert_ptr_null(stage_last(&stage)->outbox);
     }
+    (void)close(client);
+}
+END_TEST
+
+/* Its socket may be writable all the time: to wait for that would be to spin. */
+START_TEST(a_kernel_without_memory_ends_the_connection)
+{
+    const int client = connect_with(quote);
+
+    stage_send(client, "one\n");
+    kernel_takes = 0;
+    kernel_says = _i == 0 ? ENOBUFS : ENOMEM;
+    stage_expect_end(&stage, client);
+    ck_assert_uint_eq(n_sent, 1);
     (void)close(client);
 }
 END_TEST
@@ -392,6 +408,7 @@ static Suite *outbox_suite(void)
     tcase_add_checked_fixture(cases, open_stage, close_stage);
     tcase_set_timeout(cases, 30);
     tcase_add_test(cases, what_the_kernel_does_not_take_follows);
+    tcase_add_loop_test(cases, a_kernel_without_memory_ends_the_connection, 0, 2);
     tcase_add_loop_test(cases, what_the_cork_does_not_hold_keeps_the_order, 0, 11);
     tcase_add_test(cases, a_file_keeps_its_place);
     tcase_add_test(cases, what_is_before_a_file_says_that_more_follows);
