@@ -9,7 +9,7 @@
  *
  * life grows at each reservation, attempt at each claim, so (life, attempt)
  * never means two owners: it is the fencing token. owner is a lane, 0 is
- * nobody. A value recurs only after 2^36 lives of one slot.
+ * nobody. A value recurs only after 2^36 - 1 lives of one slot.
  *
  * The living leave QUEUING and FREEING as they are once the entry is put: the
  * owner's number matters only after its death, when repair looks whether the
@@ -109,10 +109,13 @@ static inline uint64_t pfk_word_moved(uint64_t word, uint32_t state, uint32_t ow
     return (word & ~UINT64_C(0x0fff000f)) | state | (uint64_t)owner << 16;
 }
 
-/* A new life of the slot. */
+/* A new life of the slot; 1 follows the last. No job lives in 0: so 0 is no job's
+ * id, and no spare slot is named by a hint that was never written. */
 static inline uint64_t pfk_word_reserved(uint64_t word, uint32_t owner)
 {
-    return pfk_word(PFK_RESERVED, 0, 0, owner, pfk_word_life(word) + 1);
+    const uint64_t life = pfk_word_life(word) + 1;
+
+    return pfk_word(PFK_RESERVED, 0, 0, owner, life + (life >> PFK_LIFE_BITS));
 }
 
 static inline uint64_t pfk_word_claimed(uint64_t word, uint32_t owner)

@@ -589,6 +589,26 @@ START_TEST(options_are_checked_and_named)
 }
 END_TEST
 
+/* Where one job at a time goes round, always in one slot, its 2^36 lives are used up within a day. */
+START_TEST(a_slot_has_a_life_after_its_last)
+{
+    uint64_t jobs[4], more;
+
+    for (uint32_t i = 0; i < 4; i++)
+        pfk_u64_store_relaxed(&table->descriptors[i].word,
+                              pfk_word(PFK_FREE, 0, 0, PFK_NOBODY, PFK_LIFE_MASK - (uint64_t)_i));
+    for (int round = 0; round < 3; round++) { /* out of the ring, then out of the magazine */
+        for (int i = 0; i < 4; i++) {
+            ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &jobs[i]), 0);
+            ck_assert_uint_ne(jobs[i], 0);
+        }
+        ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &more), -EAGAIN);
+        for (int i = 0; i < 4; i++)
+            ck_assert_int_eq(prefork_lane_abandon(submitter, jobs[i]), 0);
+    }
+}
+END_TEST
+
 START_TEST(slots_are_used_for_ever)
 {
     for (int i = 0; i < 10000; i++) {
@@ -634,6 +654,7 @@ static Suite *table_suite(void)
     tcase_add_test(one, closing_a_lane_leaves_nothing_of_it);
     tcase_add_test(one, a_child_cannot_use_the_parents_lane);
     tcase_add_test(one, options_are_checked_and_named);
+    tcase_add_loop_test(one, a_slot_has_a_life_after_its_last, 0, 2);
     tcase_add_test(one, slots_are_used_for_ever);
     suite_add_tcase(suite, one);
     return suite;
