@@ -71,6 +71,13 @@ static uint64_t magazine_begin(uint64_t ticket, uint64_t top)
     return top - ticket <= PFK_MAGAZINE_PLACES ? ticket : top - PFK_MAGAZINE_PLACES;
 }
 
+void pfk_magazine_follow(struct prefork_lane *lane, uint32_t number)
+{
+    const uint64_t bottom = pfk_u64_load_relaxed(&pfk_table_lane(lane->table, number)->magazine.bottom);
+
+    lane->magazine.source = (struct pfk_magazine_cursor){number, bottom};
+}
+
 uint64_t pfk_magazine_take(struct prefork_lane *lane, struct pfk_magazine_cursor *cursor)
 {
     const struct prefork_table *const table = lane->table;

@@ -49,6 +49,9 @@ void pfk_magazine_open(struct prefork_lane *lane);
  * thread published the slot. */
 bool pfk_magazine_free(struct prefork_lane *lane, uint32_t index, uint64_t *word);
 
+/* Next time the lane looks in the magazine of lane `number`, too: from where others have got to. */
+void pfk_magazine_follow(struct prefork_lane *lane, uint32_t number);
+
 /* Reserves a spare slot at the cursor's lane for `lane`. Returns the id of its
  * next job, or 0 when there is none. */
 uint64_t pfk_magazine_take(struct prefork_lane *lane, struct pfk_magazine_cursor *cursor);

@@ -20,10 +20,8 @@
 /* Where the next slot may be found: with whoever freed this one. */
 static void submit_follow(struct prefork_lane *lane, uint32_t freer)
 {
-    struct pfk_magazine_cursor *const source = &lane->magazine.source;
-
-    if (freer != source->lane && freer != lane->number && pfk_table_is_lane(lane->table, freer))
-        *source = (struct pfk_magazine_cursor){freer, 0};
+    if (freer != lane->magazine.source.lane && freer != lane->number && pfk_table_is_lane(lane->table, freer))
+        pfk_magazine_follow(lane, freer);
 }
 
 /* These return the id of the job that the slot is reserved for, or 0. */

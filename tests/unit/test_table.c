@@ -218,8 +218,10 @@ START_TEST(spare_slots_are_anybodys)
         ck_assert_int_eq(prefork_lane_abandon(submitter, jobs[i]), 0);
     ck_assert_uint_eq(slots_in_state(PFK_SPARE), 4);
     ck_assert_int_eq(prefork_lane_want_room(other), 1);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++) {
         ck_assert_int_eq(prefork_lane_reserve(other, PREFORK_NO_WAIT, &jobs[i]), 0);
+        expect_sound(); /* what is left is still found, though `bottom` was told */
+    }
     ck_assert_int_eq(prefork_lane_reserve(other, PREFORK_NO_WAIT, &more), -EAGAIN);
     ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &more), -EAGAIN);
     for (int i = 0; i < 4; i++)
@@ -274,6 +276,56 @@ START_TEST(a_hint_that_is_there_too_early_is_not_passed_over)
 }
 END_TEST
 
+/* The same with spare slots behind it: whoever takes these tells nobody that all before them is stale. */
+START_TEST(what_is_taken_behind_a_pending_hint_hides_nothing)
+{
+    enum { SLOTS = 64 };
+    struct prefork_lane *other;
+    uint64_t jobs[SLOTS], more;
+    pfk_atomic_u64 *at;
+
+    teardown();
+    setup_slots(SLOTS);
+    ck_assert_int_eq(prefork_lane_open(table, prefork_table_outside_lane(table, 1), &other), 0);
+    for (int i = 0; i < SLOTS; i++)
+        ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &jobs[i]), 0);
+    pfk_u64_store_relaxed(&submitter->shm->magazine.hints[submitter->magazine.top % PFK_MAGAZINE_PLACES], jobs[0]);
+    pfk_u64_store_release(&submitter->shm->magazine.top, ++submitter->magazine.top);
+    for (int i = 1; i < SLOTS; i++)
+        ck_assert_int_eq(prefork_lane_abandon(submitter, jobs[i]), 0);
+    for (int i = 1; i < SLOTS; i++)
+        ck_assert_int_eq(prefork_lane_reserve(i % 2 == 0 ? other : submitter, PREFORK_NO_WAIT, &jobs[i]), 0);
+    ck_assert_int_eq(prefork_lane_reserve(other, PREFORK_NO_WAIT, &more), -EAGAIN);
+    at = &pfk_table_descriptor(table, pfk_job_index(jobs[0]))->word;
+    pfk_u64_store_release(at, pfk_word_moved(pfk_u64_load_acquire(at), PFK_SPARE, submitter->number));
+    expect_sound();
+    ck_assert_int_eq(prefork_lane_reserve(other, PREFORK_NO_WAIT, &more), 0);
+    ck_assert_uint_eq(pfk_job_index(more), pfk_job_index(jobs[0]));
+    prefork_lane_close(&other);
+}
+END_TEST
+
+/* Who meets a slot in a ring looks at the freer's magazine from then on, but not at all that others took out of it. */
+START_TEST(who_follows_a_freer_begins_where_others_have_got_to)
+{
+    enum { ROUNDS = 100 };
+    struct prefork_lane *other;
+    uint64_t job;
+
+    for (int i = 0; i < ROUNDS; i++) {
+        (void)put_flags("x", PREFORK_SUBMIT_DETACHED, NULL);
+        serve("");
+    }
+    prefork_lane_close(&worker); /* its slots go to the rings */
+    ck_assert_int_eq(prefork_lane_open(table, prefork_table_worker_lane(table, 0, 0, 0), &worker), 0);
+    ck_assert_int_eq(prefork_lane_open(table, prefork_table_outside_lane(table, 1), &other), 0);
+    ck_assert_int_eq(prefork_lane_reserve(other, PREFORK_NO_WAIT, &job), 0);
+    ck_assert_uint_eq(other->magazine.source.lane, worker->number);
+    ck_assert_uint_le(worker->magazine.top - other->magazine.source.ticket, 32);
+    prefork_lane_close(&other);
+}
+END_TEST
+
 /* Who remembers how far it has looked in a lane's magazine is right about the next holder of that lane, too. */
 START_TEST(the_next_holder_of_a_lane_hides_nothing)
 {
@@ -311,6 +363,10 @@ START_TEST(a_full_magazine_overflows_into_the_free_rings)
     prefork_lane_close(&worker);
     prefork_table_destroy(&table);
     setup_slots(2 * PFK_MAGAZINE_PLACES);
+    for (int i = 0; i < _i; i++) { /* so that `bottom` lags by some tickets, or by none */
+        ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &jobs[0]), 0);
+        ck_assert_int_eq(prefork_lane_abandon(submitter, jobs[0]), 0);
+    }
     for (int round = 0; round < 3; round++) {
         for (uint32_t i = 0; i < 2 * PFK_MAGAZINE_PLACES; i++)
             ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &jobs[i]), 0);
@@ -430,6 +486,124 @@ START_TEST(completions_come_through_the_eventfd)
     ck_assert_int_eq(prefork_lane_next(submitter, &result), -EAGAIN);
     ck_assert_int_eq(poll(&wake, 1, 0), 0);
     ck_assert_int_eq(prefork_lane_collect(submitter, id), 0);
+}
+END_TEST
+
+START_TEST(each_of_several_reserved_jobs_keeps_what_goes_with_it)
+{
+    const uint32_t flags[4] = {PREFORK_SUBMIT_NOTIFY, 0, PREFORK_SUBMIT_NOTIFY, 0};
+    struct prefork_result result;
+    uint64_t jobs[4];
+    size_t capacity;
+
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &jobs[i]), 0);
+    for (int i = 0; i < 4; i++) {
+        const int at = (i + _i) % 4;
+        const struct prefork_submission submission = {
+            .size = sizeof(submission), .flags = flags[at], .user = &jobs[at]};
+
+        ck_assert_ptr_nonnull(prefork_lane_request_buffer(submitter, jobs[at], &capacity));
+        ck_assert_int_eq(prefork_lane_wait(submitter, jobs[at], PREFORK_NO_WAIT, &result), -EINVAL);
+        ck_assert_int_eq(prefork_lane_submit(submitter, jobs[at], &submission), 0);
+        ck_assert_ptr_null(prefork_lane_request_buffer(submitter, jobs[at], &capacity));
+        ck_assert_int_eq(prefork_lane_submit(submitter, jobs[at], &submission), -EINVAL);
+        serve("y");
+    }
+    for (int i = 0; i < 4; i++) {
+        ck_assert_int_eq(prefork_lane_wait(submitter, jobs[i], PREFORK_NO_WAIT, &result), 0);
+        ck_assert_ptr_eq(result.user, &jobs[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(prefork_lane_next(submitter, &result), 0);
+        ck_assert(result.user == &jobs[0] || result.user == &jobs[2]);
+    }
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(prefork_lane_collect(submitter, jobs[i]), 0);
+    ck_assert(!pfk_lane_expects(submitter));
+}
+END_TEST
+
+static void expect_not_reserved(uint64_t job)
+{
+    const struct prefork_submission submission = {.size = sizeof(submission), .flags = PREFORK_SUBMIT_DETACHED};
+    struct prefork_result result;
+    size_t capacity;
+
+    ck_assert_ptr_null(prefork_lane_request_buffer(submitter, job, &capacity));
+    ck_assert_int_eq(prefork_lane_submit(submitter, job, &submission), -EINVAL);
+    ck_assert_int_eq(prefork_lane_abandon(submitter, job), -EINVAL);
+    ck_assert_int_eq(prefork_lane_wait(submitter, job, PREFORK_NO_WAIT, &result), -EINVAL);
+    ck_assert_int_eq(prefork_lane_detach(submitter, job), -EINVAL);
+    ck_assert_int_eq(prefork_lane_collect(submitter, job), -EINVAL);
+}
+
+START_TEST(only_what_is_reserved_is_submitted)
+{
+    struct prefork_lane *other;
+    uint64_t job;
+
+    expect_not_reserved(0);
+    expect_not_reserved(UINT64_MAX);
+    ck_assert(!pfk_lane_expects(submitter));
+    ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &job), 0);
+    ck_assert(pfk_lane_expects(submitter));
+    expect_not_reserved(0);
+    expect_not_reserved(pfk_job_index(job));
+    ck_assert_int_eq(prefork_lane_abandon(submitter, job), 0);
+    ck_assert(!pfk_lane_expects(submitter));
+    expect_not_reserved(job);
+    ck_assert_int_eq(prefork_lane_open(table, prefork_table_outside_lane(table, 1), &other), 0);
+    ck_assert_int_eq(prefork_lane_reserve(other, PREFORK_NO_WAIT, &job), 0);
+    expect_not_reserved(job);
+    prefork_lane_close(&other);
+}
+END_TEST
+
+/* Of a damaged table: the slot comes again while we hold it, in a later life or in the same one. */
+START_TEST(a_slot_that_is_given_twice_leaves_the_list_whole)
+{
+    uint64_t jobs[3], word;
+    pfk_atomic_u64 *at;
+
+    ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &jobs[0]), 0);
+    at = &pfk_table_descriptor(table, pfk_job_index(jobs[0]))->word;
+    word = pfk_word(PFK_SPARE, 0, 0, submitter->number, pfk_job_life(jobs[0]) - (uint64_t)_i);
+    pfk_u64_store_relaxed(&submitter->shm->magazine.hints[0], pfk_job_id(word, pfk_job_index(jobs[0])));
+    pfk_u64_store_release(&submitter->shm->magazine.top, ++submitter->magazine.top);
+    pfk_u64_store_release(at, word);
+    ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &jobs[1]), 0);
+    ck_assert_uint_eq(jobs[1], pfk_job_id(pfk_u64_load_relaxed(at), pfk_job_index(jobs[0])));
+    ck_assert_int_eq(prefork_lane_reserve(submitter, PREFORK_NO_WAIT, &jobs[2]), 0);
+    ck_assert_int_eq(prefork_lane_abandon(submitter, jobs[1]), 0);
+    ck_assert_int_ne(prefork_lane_abandon(submitter, jobs[0]), 0);
+    ck_assert_int_eq(prefork_lane_abandon(submitter, jobs[2]), 0);
+}
+END_TEST
+
+/* The job that it would look at next is collected, and its slot used again. */
+START_TEST(a_rescan_misses_nothing_that_is_collected_meanwhile)
+{
+    struct prefork_result result;
+    struct pfk_ring_entry entry;
+    uint64_t jobs[4];
+
+    for (int i = 0; i < 4; i++)
+        jobs[i] = put_flags("x", PREFORK_SUBMIT_NOTIFY, NULL);
+    for (int i = 0; i < 4; i++)
+        serve("y");
+    while (pfk_ring_peek(&submitter->mailbox, &entry))
+        pfk_ring_remove_alone(&submitter->mailbox, &entry);
+    pfk_u32_store_release(&submitter->shm->rescan, 1);
+    ck_assert_int_eq(prefork_lane_next(submitter, &result), 0);
+    ck_assert_uint_eq(result.job, jobs[0]);
+    ck_assert_int_eq(prefork_lane_collect(submitter, jobs[1]), 0);
+    ck_assert_uint_eq(pfk_job_index(put_flags("x", PREFORK_SUBMIT_NOTIFY, NULL)), pfk_job_index(jobs[1]));
+    for (int i = 2; i < 4; i++) {
+        ck_assert_int_eq(prefork_lane_next(submitter, &result), 0);
+        ck_assert_uint_eq(result.job, jobs[i]);
+    }
+    ck_assert_int_eq(prefork_lane_next(submitter, &result), -EAGAIN);
 }
 END_TEST
 
@@ -633,8 +807,10 @@ static Suite *table_suite(void)
     tcase_add_test(one, spare_slots_are_anybodys);
     tcase_add_test(one, detached_jobs_come_back_without_a_ring);
     tcase_add_test(one, a_hint_that_is_there_too_early_is_not_passed_over);
+    tcase_add_test(one, what_is_taken_behind_a_pending_hint_hides_nothing);
+    tcase_add_test(one, who_follows_a_freer_begins_where_others_have_got_to);
     tcase_add_test(one, the_next_holder_of_a_lane_hides_nothing);
-    tcase_add_test(one, a_full_magazine_overflows_into_the_free_rings);
+    tcase_add_loop_test(one, a_full_magazine_overflows_into_the_free_rings, 0, 3);
     tcase_add_test(one, a_job_goes_round);
     tcase_add_test(one, jobs_are_claimed_in_order);
     tcase_add_test(one, a_reply_may_point_into_the_request);
@@ -646,6 +822,10 @@ static Suite *table_suite(void)
     tcase_add_test(one, a_detached_job_frees_its_slot);
     tcase_add_test(one, detach_drops_the_interest_in_every_state);
     tcase_add_test(one, completions_come_through_the_eventfd);
+    tcase_add_loop_test(one, each_of_several_reserved_jobs_keeps_what_goes_with_it, 0, 4);
+    tcase_add_test(one, only_what_is_reserved_is_submitted);
+    tcase_add_loop_test(one, a_slot_that_is_given_twice_leaves_the_list_whole, 0, 2);
+    tcase_add_test(one, a_rescan_misses_nothing_that_is_collected_meanwhile);
     tcase_add_test(one, an_overflowing_mailbox_loses_nothing);
     tcase_add_test(one, hand_back_is_no_attempt);
     tcase_add_test(one, a_lane_holds_one_job);
