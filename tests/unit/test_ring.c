@@ -140,6 +140,32 @@ START_TEST(indices_left_far_behind_are_moved_on)
 }
 END_TEST
 
+/* Who has not used the ring before finds head far behind. */
+START_TEST(a_fresh_view_finds_the_oldest_entry)
+{
+    struct pfk_ring_entry entry = {NULL, 0, 0, 0};
+    struct pfk_ring fresh;
+
+    for (uint32_t i = 0; i < CELLS + 4; i++) {
+        ck_assert_int_eq(pfk_ring_put(&ring, i), PFK_RING_PUT);
+        expect_take(i);
+    }
+    ck_assert_int_eq(pfk_ring_put(&ring, 5), PFK_RING_PUT);
+    pfk_u64_store_relaxed(&shm.head, 0);
+    fresh = pfk_ring_view(&shm, cells, PFK_RING_ORDER_MIN, 2);
+    ck_assert(!pfk_ring_peek(&fresh, &entry)); /* patience ran out */
+    ck_assert(fresh.gave_up);
+    fresh = pfk_ring_view(&shm, cells, PFK_RING_ORDER_MIN, 1000);
+    ck_assert(pfk_ring_peek(&fresh, &entry));
+    ck_assert_ptr_eq(entry.at, &cells[4]);
+    ck_assert_uint_eq(entry.ticket, CELLS + 4);
+    ck_assert_uint_eq(entry.index, 5);
+    ck_assert(pfk_ring_holds(&entry));
+    pfk_ring_remove(&fresh, &entry);
+    expect_empty();
+}
+END_TEST
+
 START_TEST(remove_takes_no_later_entry)
 {
     struct pfk_ring_entry old;
@@ -195,6 +221,7 @@ static Suite *ring_suite(void)
     tcase_add_test(one, an_entry_consumed_before_the_tail_moved);
     tcase_add_test(one, a_head_left_behind_is_helped);
     tcase_add_test(one, indices_left_far_behind_are_moved_on);
+    tcase_add_test(one, a_fresh_view_finds_the_oldest_entry);
     tcase_add_test(one, remove_takes_no_later_entry);
     tcase_add_test(one, purge_takes_only_the_named);
     tcase_add_test(one, any_contents_end_in_bounded_time);
