@@ -361,13 +361,19 @@ static void stage_check_ledger(void)
         stage_check_job(i, &stage_ledger->jobs[i]);
 }
 
-static void stage_verify(void)
+static void stage_check_invariants(void)
 {
-    struct prefork_statistics statistics = {.size = sizeof(statistics)};
     const int broken = prefork_table_verify(stage_table);
 
     if (broken != 0)
         stage_fail("I-%d: %s", broken, prefork_last_error());
+}
+
+static void stage_verify(void)
+{
+    struct prefork_statistics statistics = {.size = sizeof(statistics)};
+
+    stage_check_invariants();
     (void)prefork_table_statistics(stage_table, &statistics);
     if (statistics.free_slots != statistics.slots)
         stage_fail("%u of %u slots are free", statistics.free_slots, statistics.slots);
@@ -470,6 +476,8 @@ bool stage_close(void)
 {
     if (stage_is_sound())
         living_settle();
+    if (stage_is_sound())
+        stage_check_invariants(); /* before a lane's close gives back what nobody would have found */
     prefork_lane_close(&stage_holder);
     living_dismiss();
     while (stage_is_sound() && stage_run_one())
