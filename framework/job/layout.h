@@ -121,8 +121,8 @@ struct pfk_work_shm {
 /* field  | writer                  | readers       | order                     | if a writer dies here
  * top    | the lane, after the     | who looks for | release; the word's CAS   | a hint at a slot that is not
  *        | hint, before the word   | a spare slot  | follows                   | SPARE: passed over
- * bottom | who finds all before it | the same      | relaxed                   | behind: more to look at
- *        | stale                   |               |                           |
+ * bottom | who found all before it | the same, and | relaxed, after the words  | behind: more to look at
+ *        | stale, or took it       | the lane      |                           |
  * hints  | the lane, over stale    | the same      | relaxed, before `top`     | the words tell which are true
  *        | ones                    |               |                           | */
 struct pfk_magazine_shm {

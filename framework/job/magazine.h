@@ -8,7 +8,8 @@
  * that only its owner writes: first the hint, then `top`, then the word. A life
  * says whether a hint is stale: once the slot was reserved it is, for ever. So
  * "all before this ticket is stale" stays true, and takers may remember it
- * privately, or in `bottom`, by plain stores. Nothing is hoarded: who finds the
+ * privately, or in `bottom`, by plain stores, however late; what is before
+ * `bottom` is written over without a look. Nothing is hoarded: who finds the
  * free rings empty looks through all magazines. Who dies leaves words, which
  * repair frees like any other. */
 #ifndef PFK_JOB_MAGAZINE_H
