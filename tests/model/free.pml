@@ -37,7 +37,8 @@ bit starved;
 byte open_lanes; /* a bit for each */
 
 /* A magazine of one place: a queue of hints, of which all before `bottom` are
- * known to be stale. Hints say slot and life. */
+ * known to be stale: the place is free then, without a look. Hints say slot and
+ * life. */
 #define HINT(slot, life) ((life) << 2 | (slot))
 #define HINT_SLOT(hint) ((hint) & 3)
 #define HINT_LIFE(hint) ((hint) >> 2)
@@ -91,7 +92,15 @@ inline magazine_take(number, cursor)
         ok = (find == FOUND);
         find = 0;
         if
-        :: ok -> magazine_cas()
+        :: ok ->
+#ifdef MUTANT_BOTTOM_EARLY
+            STEP(bottom[number] = cursor);
+#endif
+            magazine_cas();
+            if
+            :: ok -> STEP(bottom[number] = cursor)
+            :: else
+            fi
         :: else
         fi
     :: else
@@ -289,12 +298,17 @@ inline prepare()
 #ifdef MUTANT_OVERWRITE
     spare = 1;
 #else
-    STEP(
-        held = slot; held_w = w; c = hints[me];
-        LOOK;
-        spare = (find == STALE);
-        slot = held; w = held_w; held = 0; held_w = 0; find = 0
-    );
+    STEP(spare = (bottom[me] == top[me]));
+    if
+    :: spare
+    :: else ->
+        STEP(
+            held = slot; held_w = w; c = hints[me];
+            LOOK;
+            spare = (find == STALE);
+            slot = held; w = held_w; held = 0; held_w = 0; find = 0
+        )
+    fi;
 #endif
 #ifndef MUTANT_HINT_LATE
     write_hint()
@@ -353,7 +367,11 @@ inline give_back()
 inline close_lane()
 {
     c = hints[me];
-    STEP(LOOK; ok = (find == FOUND && OWNER(w) == me); find = 0);
+    ok = (own != top[me]); /* what is before is stale */
+    if
+    :: ok -> STEP(LOOK; ok = (find == FOUND && OWNER(w) == me); find = 0)
+    :: else
+    fi;
     if
     :: ok ->
         STEP(
