@@ -16,7 +16,9 @@
 #include "job/take.h"
 
 /* Flags are three, each is set once: more failures mean damage. */
+#ifndef CLAIM_FLAG_TRIES /* a mutant has fewer */
 #define CLAIM_FLAG_TRIES 8
+#endif
 
 static void claim_stamp(struct prefork_lane *lane, struct pfk_descriptor_shm *descriptor, uint64_t word)
 {

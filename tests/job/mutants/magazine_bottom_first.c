@@ -4,7 +4,8 @@
 #include "job/lane.h"
 #include "../mutant.h"
 
-const struct mutant mutant = {.name = "bottom before the word", .scene = "waits for room, is woken; one waits for room"};
+const struct mutant mutant = {.name = "bottom before the word",
+                              .scene = "waits for room, is woken; one waits for room"};
 
 /* Is called once, and right before the compare-and-swap. */
 #define pfk_word_reserved(word, owner) (mutant_tell(shm, all_stale, cursor), pfk_word_reserved(word, owner))
