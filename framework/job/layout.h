@@ -34,7 +34,7 @@
 #define PFK_LAYOUT_VERSION UINT32_C(4)
 
 #define PFK_MAILBOX_ORDER 8 /* 256 hints; an overflow sets `rescan`, so any size is right */
-#define PFK_MAGAZINE_PLACES 1024
+#define PFK_MAGAZINE_PLACES 512
 #define PFK_LANES_MAX 4096
 #define PFK_LOG2_BUCKETS 32
 #define PFK_COUNTERS 24

@@ -288,13 +288,10 @@ static bool table_ask_family_to_wake(const struct prefork_table *table)
     return pfk_park_ring(&table->work->ready_sem) || woken;
 }
 
-bool pfk_table_wake_room(const struct prefork_table *table)
+bool pfk_table_wake_starved(const struct prefork_table *table)
 {
     bool woken;
 
-    pfk_fence_after_rmw(); /* the free slot, then `starved`; pairs with the fence of who sets it */
-    if (PFK_LIKELY(pfk_u32_load_relaxed(&table->work->starved) == 0))
-        return false;
     if (PFK_UNLIKELY(pfk_table_is_attached(table)))
         return table_ask_family_to_wake(table);
     (void)pfk_u32_exchange_acq_rel(&table->work->starved, 0);

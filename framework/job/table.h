@@ -93,9 +93,16 @@ static inline bool pfk_rings_put_ready(struct pfk_rings *rings, uint32_t index)
     return PFK_LIKELY(pfk_ring_put(&rings->ready, index) == PFK_RING_PUT);
 }
 
-/* Wakes those who wait for a free slot, if anybody does; after a
- * read-modify-write of this thread that made one free. True if one was woken. */
-bool pfk_table_wake_room(const struct prefork_table *table);
+/* Wakes those who wait for a free slot. */
+bool pfk_table_wake_starved(const struct prefork_table *table);
+
+/* The same if anybody does; after a read-modify-write of this thread that made
+ * one free. True if one was woken. */
+static inline bool pfk_table_wake_room(const struct prefork_table *table)
+{
+    pfk_fence_after_rmw(); /* the free slot, then `starved`; pairs with the fence of who sets it */
+    return PFK_UNLIKELY(pfk_u32_load_relaxed(&table->work->starved) != 0) && pfk_table_wake_starved(table);
+}
 
 /* Before a claimer sleeps: wakes the loops that a process that came by key could
  * not wake by itself when it freed a slot. */
